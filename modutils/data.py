@@ -1,0 +1,228 @@
+"""Images to train and dissect networks on: 8×8 digits (embedded), MNIST and Fashion-MNIST (real, verified).
+
+``digits`` ships with scikit-learn and needs nothing. The other two are read through torchvision from, in this order:
+the folder ``root``, the folder in the environment variable ``MODUTILS_DATA``, the cache, a download. Folders follow
+torchvision's layout (``MNIST/raw/…``); the published ``.gz`` files are enough, and the folder may be read-only: files
+are expanded into the cache (``MODUTILS_CACHE``, else the user's cache folder). A file enters the cache only after its
+checksum has been verified, under a temporary name that is then renamed, so a half-written file is never used.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import os
+import shutil
+import zlib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
+
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SPLITS = ("train", "test")
+_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
+NAMES = ("digits", *_FOLDERS)
+
+# MD5 of the expanded files, as their authors published them.
+_MD5 = {
+    "mnist": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashion-mnist": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+_FIX = (
+    "set MODUTILS_DATA to a folder that holds the published files in torchvision's layout "
+    "(MNIST/raw/train-images-idx3-ubyte.gz and so on), or leave it unset to download them"
+)
+
+
+class DataError(ValueError):
+    """A data file is missing, truncated or altered; the message names it and says what to do."""
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again: ``MODUTILS_CACHE``, else ``modutils`` in the user's cache folder."""
+    if chosen := os.environ.get("MODUTILS_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modutils"
+
+
+def load(
+    name: str, split: str, *, root: str | Path | None = None, limit: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Load a data set of grey-scale images in its canonical order.
+
+    Parameters
+    ----------
+    name : {"digits", "mnist", "fashion-mnist"}
+        ``digits``: 1297 training and 500 test images of 8×8 pixels, a fixed split stratified by class.
+    split : {"train", "test"}
+    root : path, optional
+        Folder in torchvision's layout; without it ``MODUTILS_DATA``, the cache, or a download.
+    limit : int, optional
+        Keep only the first ``limit`` images.
+
+    Returns
+    -------
+    images : torch.Tensor
+        (N, 1, height, width), float32 in [0, 1].
+    labels : torch.Tensor
+        (N,), int64 in 0…9.
+
+    Raises
+    ------
+    ValueError
+        Unknown name or split, or a limit below 1.
+    DataError
+        A file is missing, truncated or altered.
+
+    Examples
+    --------
+    >>> images, labels = load("digits", "test")
+    >>> images.shape, labels.shape
+    (torch.Size([500, 1, 8, 8]), torch.Size([500]))
+    """
+    if name not in NAMES:
+        raise ValueError(f"name={name!r} is unknown; choose one of {', '.join(NAMES)}")
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is unknown; choose 'train' or 'test'")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit} must be at least 1, or None for all images")
+    pixels, labels = _digits(split) if name == "digits" else _idx(name, split, root)
+    scale = 16 if name == "digits" else 255
+    return pixels[:limit, None].float() / scale, labels[:limit].clone()
+
+
+def checksums(name: str, split: str) -> dict[str, str]:
+    """Checksums that identify the data behind :func:`load`, for a record's provenance.
+
+    Returns
+    -------
+    dict
+        File name to the MD5 of the expanded file; for ``digits``, of the pixels and labels of the split.
+
+    Raises
+    ------
+    ValueError
+        Unknown name or split.
+    """
+    if name == "digits":
+        pixels, labels = load(name, split)
+        md5 = hashlib.md5(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+        return {f"digits-{split}": md5}
+    if name not in _FOLDERS or split not in SPLITS:
+        raise ValueError(f"name={name!r}, split={split!r} is unknown; names: {', '.join(NAMES)}")
+    return {file: _MD5[name][file] for file in _files(name, split)}
+
+
+def _files(name: str, split: str) -> list[str]:
+    prefix = "train" if split == "train" else "t10k"
+    return [file for file in _MD5[name] if file.startswith(prefix)]
+
+
+@lru_cache(maxsize=2)
+def _digits(split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels, labels = load_digits(return_X_y=True)
+    parts = train_test_split(pixels.reshape(-1, 8, 8), labels, test_size=500, random_state=0, stratify=labels)
+    images, classes = (parts[0], parts[2]) if split == "train" else (parts[1], parts[3])
+    return torch.tensor(images), torch.tensor(classes)
+
+
+def _idx(name: str, split: str, root: str | Path | None) -> tuple[torch.Tensor, torch.Tensor]:
+    chosen = root or os.environ.get("MODUTILS_DATA")
+    cache = cache_folder() / "data"
+    for file in _MD5[name]:  # torchvision asks for all four, whichever split is read
+        _expand(name, file, Path(chosen) if chosen else None, cache)
+    dataset_class = getattr(_torchvision_datasets(), _FOLDERS[name])
+    dataset = dataset_class(cache, train=split == "train", download=False)
+    return dataset.data, dataset.targets
+
+
+def _expand(name: str, file: str, source: Path | None, cache: Path) -> None:
+    """Put the verified, expanded ``file`` into the cache, unless it is there."""
+    target = cache / _FOLDERS[name] / "raw" / file
+    if target.exists():
+        return
+    if source is None:
+        source = cache / "downloads"
+        _download(name, file, source)
+    folder = source / _FOLDERS[name] / "raw"
+    packed, plain = folder / f"{file}.gz", folder / file
+    origin = plain if plain.exists() else packed
+    if not origin.exists():
+        raise DataError(f"{packed} is missing; {_FIX}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{file}.{os.getpid()}.partial")
+    open_file: Callable[..., Any] = open if origin is plain else gzip.open
+    try:
+        with open_file(origin, "rb") as reader, open(partial, "wb") as writer:
+            shutil.copyfileobj(reader, writer)
+        with open(partial, "rb") as reader:
+            found = hashlib.file_digest(reader, "md5").hexdigest()
+        if found != _MD5[name][file]:
+            raise DataError(
+                f"{origin} is altered: expanded, its MD5 is {found}, not {_MD5[name][file]}; "
+                f"replace it by the published file, or {_FIX}"
+            )
+        partial.replace(target)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{origin} is truncated or not a gzip file ({error}); replace it, or {_FIX}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _download(name: str, file: str, root: Path) -> None:
+    datasets = _torchvision_datasets()
+    dataset_class = getattr(datasets, _FOLDERS[name])
+    md5 = dict(dataset_class.resources)[f"{file}.gz"]
+    failures = []
+    for mirror in dataset_class.mirrors:
+        try:
+            datasets.utils.download_url(
+                f"{mirror}{file}.gz", root / _FOLDERS[name] / "raw", filename=f"{file}.gz", md5=md5
+            )
+            return
+        except (URLError, OSError, RuntimeError) as error:
+            failures.append(f"{mirror}: {error}")
+    raise DataError(f"{file}.gz of {name} could not be downloaded ({'; '.join(failures)}); {_FIX}")
+
+
+def _torchvision_datasets() -> Any:
+    """``torchvision.datasets``, also where torchvision's compiled operators do not fit the installed torch.
+
+    torchvision describes ``nms`` and ``qnms`` to torch while it is imported, which fails when its compiled library
+    could not be loaded (next to a CPU build of torch, say). Declaring the two names is enough: data sets never
+    call them.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError("torchvision is not installed; install it, or use name='digits'")
+    for library in Path(spec.submodule_search_locations[0]).glob("_C*"):
+        try:
+            torch.ops.load_library(str(library))
+        except OSError:
+            continue  # built for another torch: its operators stay undeclared, and are declared below
+    for operator in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, operator):
+            torch.library.define(
+                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )
+    import torchvision.datasets
+
+    return torchvision.datasets
