@@ -141,10 +141,10 @@ def spectral_cocluster(
     if k > len(rows):
         raise ValueError(f"k={k} is more than the {len(rows)} rows with an edge (of {shape[0]}); use less")
     limit = min(len(rows), len(columns)) - 1
-    if n_vectors is None:
-        n_vectors = min(k - 1, limit)
     if limit < 1:
         raise ValueError("matrix has one column with an edge; two are needed")
+    if n_vectors is None:
+        n_vectors = min(k - 1, limit)
     _check_count("n_vectors", n_vectors, 1, limit)
 
     if len(rows) < shape[0] or len(columns) < shape[1]:
@@ -159,7 +159,8 @@ def spectral_cocluster(
         edges *= column_scale
     # Never through ARPACK: scikit-learn then keeps the trivial vector and drops a useful one (issue 12863).
     u, values, vt = randomized_svd(edges, n_vectors + 1, random_state=seed)
-    if not abs(values[0] - 1) < 1e-6:
+    # Randomised, so met to rounding only where the values are spread; a thin band along the diagonal gives 0.998.
+    if not abs(values[0] - 1) < 0.01:
         raise ArithmeticError(
             f"the first singular value of the normalised matrix is {values[0]}, not 1: its sums overflow or "
             "underflow; rescale matrix"
@@ -180,9 +181,7 @@ def spectral_cocluster(
     return Coclustering(row_labels, column_labels, values)
 
 
-def block_mass(
-    matrix: Any, row_labels: Any, column_labels: Any, k: int, *, signed: bool = False
-) -> np.ndarray:
+def block_mass(matrix: Any, row_labels: Any, column_labels: Any, k: int, *, signed: bool = False) -> np.ndarray:
     """Sum of the positive entries in each of the k x k blocks of a co-clustering.
 
     Parameters
@@ -330,9 +329,7 @@ def _finite(matrix: Any) -> Any:
     """Dense array or CSR of finite numbers; no copy where none is needed."""
     if isinstance(matrix, torch.Tensor):
         matrix = matrix.detach().numpy()
-    checked = check_array(
-        matrix, accept_sparse="csr", dtype=[np.float64, np.float32], input_name="matrix", ensure_min_samples=0
-    )
+    checked = check_array(matrix, accept_sparse="csr", dtype=[np.float64, np.float32], input_name="matrix")
     return sparse.csr_array(checked) if sparse.issparse(checked) else checked
 
 
