@@ -1,0 +1,681 @@
+r"""How much does each unit of a layer contribute to a network's output, sample by sample?
+
+Notation: :math:`f_y` is the logit of class :math:`y`, :math:`h` the value of the layer, :math:`x'` the baseline
+input and :math:`h' = h(x')`. Each method equals a class of captum, where captum covers the network:
+
+.. list-table::
+   :header-rows: 1
+
+   * - method
+     - attribution of a unit to class :math:`y`
+     - in captum
+   * - ``deeplift``
+     - :math:`(h - h')\, m_y`, with the multiplier :math:`m_y` of the rescale rule [1]_
+     - ``LayerDeepLift``
+   * - ``conductance``
+     - :math:`\int \partial f_y / \partial h \; dh`, while the input goes straight from :math:`x'` to :math:`x` [2]_
+     - ``LayerConductance``
+   * - ``internal_influence``
+     - :math:`\int_0^1 \partial f_y / \partial h \; d\alpha`, on the same path [3]_
+     - ``InternalInfluence``
+   * - ``integrated_gradients``
+     - :math:`(h - h') \int_0^1 \partial f_y / \partial h \; d\alpha`, straight from :math:`h'` to :math:`h` [4]_
+     - ``LayerIntegratedGradients``
+   * - ``gradient_x_activation``
+     - :math:`h \; \partial f_y / \partial h`
+     - ``LayerGradientXActivation``
+   * - ``guided_backprop``
+     - :math:`\partial f_y / \partial h`, with negative gradients cut at every ReLU [5]_
+     - ``GuidedBackprop``, on what lies above the layer
+
+References
+----------
+.. [1] Shrikumar, Greenside & Kundaje. Learning important features through propagating activation differences. 2017.
+.. [2] Dhamdhere, Sundararajan & Yan. How important is a neuron? 2019.
+.. [3] Leino, Sen, Datta, Fredrikson & Li. Influence-directed explanations for deep convolutional networks. 2018.
+.. [4] Sundararajan, Taly & Yan. Axiomatic attribution for deep networks. 2017.
+.. [5] Springenberg, Dosovitskiy, Brox & Riedmiller. Striving for simplicity: the all convolutional net. 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
+from itertools import islice
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modutils._rules import Rules, SlopeRule, non_affine_operations, path_mean, rescale
+
+__all__ = [
+    "METHODS",
+    "CompletenessError",
+    "attribute",
+    "layer_activations",
+    "neuron_sample_matrices",
+    "neuron_sample_matrix",
+]
+
+METHODS = (
+    "deeplift",
+    "conductance",
+    "internal_influence",
+    "integrated_gradients",
+    "gradient_x_activation",
+    "guided_backprop",
+)
+_WALKS = frozenset({"conductance", "internal_influence"})
+_Target = int | Tensor | Literal["all"] | None
+
+
+class CompletenessError(ValueError):
+    """The attributions of a sample do not add up to the change of the output, so they are wrong."""
+
+
+def attribute(
+    model: nn.Module,
+    layer: nn.Module | str,
+    inputs: Tensor,
+    *,
+    method: str = "deeplift",
+    target: int | Tensor | Literal["all"],
+    baseline: Tensor | None = None,
+    steps: int = 50,
+    batch_size: int = 500,
+) -> Tensor:
+    """Attribute logits to the units of a layer.
+
+    Parameters
+    ----------
+    model
+        Any network that maps inputs (N, ...) to logits (N, classes), in evaluation mode. It runs on the device and in
+        the precision (float32 or float64) of its parameters.
+    layer
+        Submodule of `model` or its dotted name. Its output is attributed: name the activation function, not the
+        linear map below it.
+    inputs
+        (N, ...) floating point. Moved to the model's device chunk by chunk.
+    method
+        One of `METHODS`, see the table at the top of this module.
+    target
+        Class whose logit is attributed: one for all samples, an (N,) integer tensor, or "all".
+    baseline
+        The reference input x': one sample, or (N, ...) for one per sample. Default: zeros. Not used by
+        `gradient_x_activation` and `guided_backprop`.
+    steps
+        Nodes of the Gauss-Legendre quadrature for the methods with an integral. Conductance takes one more, whose
+        intervals it sums over, as captum does.
+    batch_size
+        Most samples to run at once. Apart from the result, memory grows with it, not with N.
+
+    Returns
+    -------
+    Tensor
+        (N, units), for ``target="all"`` (N, classes, units), on the CPU. Units are the elements of the layer's
+        output in C order.
+
+    Raises
+    ------
+    ValueError
+        For an argument that cannot be used; the text names it, its value and what would do.
+    CompletenessError
+        If the attributions by `deeplift`, `conductance` or `integrated_gradients` do not sum to
+        :math:`f_y(x) - f_y(x')`. Then something above the layer is beyond the method (such as a product of two
+        activations under DeepLIFT), something bypasses the layer, or there are too few steps.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+    >>> with torch.no_grad():
+    ...     _ = net[0].weight.copy_(torch.eye(2)), net[2].weight.copy_(torch.tensor([[3.0, -1.0]]))
+    >>> attribute(net, "1", torch.tensor([[1.0, 2.0]]), target=0)
+    tensor([[ 3., -2.]])
+    """
+    job = _Job(model, layer, inputs, [method], target, baseline, steps, batch_size)
+    shape = (len(inputs), job.classes, job.units) if job.all_classes else (len(inputs), job.units)
+    out = torch.empty(shape, dtype=job.dtype)
+    for part, results in job.run(centred=False):
+        result = results[method]  # (seeds, samples, units)
+        out[part] = result.transpose(0, 1) if job.all_classes else result[0]
+    return out
+
+
+def neuron_sample_matrix(
+    model: nn.Module,
+    layer: nn.Module | str,
+    inputs: Tensor,
+    *,
+    method: str = "deeplift",
+    target: int | Tensor | None = None,
+    baseline: Tensor | None = None,
+    steps: int = 50,
+    batch_size: int = 500,
+) -> Tensor:
+    r"""Attribution of the predicted class, relative to the mean over classes, of every unit and sample.
+
+    .. math:: e(n, x) = a(n, x, \hat y) - \frac{1}{C} \sum_c a(n, x, c), \qquad \hat y = \arg\max_c f_c(x)
+
+    The matrix that Lu & Ester (2019) co-cluster; the centring is that of Shrikumar et al. (2017), section 3.6. All
+    methods but guided backpropagation are linear in what is propagated back from the logits, so one pass with
+    :math:`\mathbf 1_{\hat y} - 1/C` at the logits replaces the C passes of the definition.
+
+    Parameters
+    ----------
+    model, layer, inputs, method, baseline, steps, batch_size
+        As for `attribute`.
+    target
+        Class to use in place of :math:`\hat y`: one for all samples, or an (N,) integer tensor.
+
+    Returns
+    -------
+    Tensor
+        (units, N), on the CPU.
+
+    Raises
+    ------
+    ValueError, CompletenessError
+        As for `attribute`.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False))
+    >>> with torch.no_grad():
+    ...     for i in (0, 2):
+    ...         _ = net[i].weight.copy_(torch.eye(2))
+    >>> neuron_sample_matrix(net, "1", torch.tensor([[1.0, 2.0], [4.0, 1.0]]))
+    tensor([[-0.5000,  2.0000],
+            [ 1.0000, -0.5000]])
+    """
+    arguments = {"target": target, "baseline": baseline, "steps": steps, "batch_size": batch_size}
+    return neuron_sample_matrices(model, layer, inputs, methods=[method], **arguments)[method]  # type: ignore[arg-type]
+
+
+def neuron_sample_matrices(
+    model: nn.Module,
+    layer: nn.Module | str,
+    inputs: Tensor,
+    *,
+    methods: Sequence[str] = METHODS,
+    target: int | Tensor | None = None,
+    baseline: Tensor | None = None,
+    steps: int = 50,
+    batch_size: int = 500,
+) -> dict[str, Tensor]:
+    """`neuron_sample_matrix` for several methods, which share what they have in common.
+
+    Parameters
+    ----------
+    methods
+        Some of `METHODS`.
+    model, layer, inputs, target, baseline, steps, batch_size
+        As for `neuron_sample_matrix`.
+
+    Returns
+    -------
+    dict
+        For each method its (units, N) matrix.
+
+    Raises
+    ------
+    ValueError, CompletenessError
+        As for `attribute`.
+    """
+    if isinstance(target, str):
+        raise ValueError(f"target={target!r}: the matrix has one class per sample; give None, a class or (N,) classes")
+    job = _Job(model, layer, inputs, methods, target, baseline, steps, batch_size)
+    out = {method: torch.empty(job.units, len(inputs), dtype=job.dtype) for method in methods}
+    for part, results in job.run(centred=True):
+        for method, result in results.items():
+            out[method][:, part] = result[0].T
+    return out
+
+
+def layer_activations(model: nn.Module, layer: nn.Module | str, inputs: Tensor, *, batch_size: int = 500) -> Tensor:
+    """Output of a layer.
+
+    Parameters
+    ----------
+    model, layer, inputs, batch_size
+        As for `attribute`.
+
+    Returns
+    -------
+    Tensor
+        (N, units), on the CPU.
+
+    Raises
+    ------
+    ValueError
+        As for `attribute`.
+
+    Examples
+    --------
+    >>> layer_activations(nn.Sequential(nn.ReLU()), "0", torch.tensor([[1.0, -1.0]]))
+    tensor([[1., 0.]])
+    """
+    job = _Job(model, layer, inputs, [], None, None, 1, batch_size)
+    out = torch.empty(len(inputs), job.units, dtype=job.dtype)
+    for part, x, _ in job.chunks():
+        out[part] = job.cut.forward(job.cut.stem(x.clone()), spend=True)[0].detach().flatten(1)
+    return out
+
+
+class _Cut:
+    """A network cut at a layer: ``stem`` (affine in the input), then ``forward``, from there to layer and logits.
+
+    A chain of modules (`nn.Sequential`) is cut into three lists of modules. Any other network is run as a whole, with a
+    hook on the layer, and its stem is empty.
+    """
+
+    def __init__(self, model: nn.Module, layer: nn.Module):
+        self.model, self.layer = model, layer
+        chain = _chain(model, layer)
+        self.is_chain = sum(module is layer for module in chain) == 1
+        if self.is_chain:
+            top = 1 + next(i for i, module in enumerate(chain) if module is layer)
+            bottom = next((i for i, module in enumerate(chain[:top]) if not _is_affine(module)), top)
+            self.parts = chain[:bottom], chain[bottom:top], chain[top:]
+
+    @torch.no_grad()
+    def stem(self, x: Tensor) -> Tensor:
+        if not self.is_chain:
+            return x
+        for module in self.parts[0]:
+            x = module(x)
+        return _channels_last(x)
+
+    def forward(
+        self, z: Tensor, at: Tensor | None = None, *, whole: bool = False, spend: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Value of the layer, as the leaf of a graph, and the logits that follow from it.
+
+        `z` is what `stem` returned, or with `whole` the model's input. The layer's value is replaced by `at` if
+        given. `spend`: `z` may be overwritten.
+        """
+        if self.is_chain and not whole:
+            trunk = self.parts[1] if at is None else []
+            with torch.no_grad():
+                if spend and trunk and type(trunk[0]) is nn.ReLU and not _has_hooks(trunk[0]):
+                    z, trunk = z.relu_(), trunk[1:]
+                for module in trunk:
+                    z = module(z)
+            with torch.enable_grad():
+                leaf = (z if at is None else at).detach().requires_grad_()
+                logits = leaf.clone()  # what follows may work in place
+                for module in self.parts[2]:
+                    logits = module(logits)
+            return leaf, logits
+
+        leaves: list[Tensor] = []
+
+        def start_graph(module: nn.Module, args: object, output: object) -> Tensor:
+            if not isinstance(output, Tensor) or output.shape[:1] != z.shape[:1] or output.ndim < 2:
+                got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise ValueError(f"layer returns {got}, not one tensor of ({len(z)} samples, ...)")
+            leaves.append((output if at is None else at).detach().requires_grad_())
+            torch.set_grad_enabled(True)
+            return leaves[-1].clone()
+
+        handle = self.layer.register_forward_hook(start_graph)
+        try:
+            with torch.no_grad():  # restores the mode that the hook changes
+                logits = self.model(z)
+        finally:
+            handle.remove()
+        if len(leaves) != 1:
+            raise ValueError(f"layer is reached {len(leaves)} times in one forward pass of the model, not once")
+        return leaves[0], logits
+
+
+def _chain(module: nn.Module, layer: nn.Module) -> list[nn.Module]:
+    """Flatten nested `nn.Sequential`, but not into the layer and not past somebody's hooks."""
+    plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    if module is layer or not plain or _has_hooks(module):
+        return [module]
+    return [part for child in cast(nn.Sequential, module) for part in _chain(child, layer)]
+
+
+def _is_affine(module: nn.Module) -> bool:
+    affine = (nn.Flatten, nn.Identity, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return type(module) in affine and not _has_hooks(module)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """With channels as the fastest axis, convolutions take half the time on a CPU."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+class _Job:
+    """Checked arguments of one call, and the loop over chunks of samples."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: nn.Module | str,
+        inputs: Tensor,
+        methods: Sequence[str],
+        target: _Target,
+        baseline: Tensor | None,
+        steps: int,
+        batch_size: int,
+    ):
+        for method in methods:
+            if method not in METHODS:
+                raise ValueError(f"method={method!r} is unknown; choose one of {', '.join(METHODS)}")
+        for name, number in (("steps", steps), ("batch_size", batch_size)):
+            if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+                raise ValueError(f"{name}={number!r}: give a positive integer")
+        tensor = next((t for ts in (model.parameters(), model.buffers()) for t in ts if t.is_floating_point()), inputs)
+        self.device, self.dtype = tensor.device, tensor.dtype
+        if self.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"model is {self.dtype}; convert it to float32 or float64")
+        _check_inputs("inputs", inputs, batch_size)
+        self.inputs, self.methods, self.steps, self.batch_size = inputs, list(methods), steps, batch_size
+        self.baseline = _broadcast_baseline(baseline, inputs, batch_size)
+        self.cut = _Cut(model, _find(model, layer))
+        self._probe()
+        self.all_classes = isinstance(target, str)
+        self.target = _check_target(target, len(inputs), self.classes)
+
+    def _probe(self) -> None:
+        """Run one sample and its baseline through the whole model, and look at what lies above the layer."""
+        x, base = next(self.chunks(1))[1:]
+        # In training mode it would count the batch before `Rules` sees it.
+        for name, module in self.cut.model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+                raise ValueError(f"model: batch normalisation {name!r} is in training mode; call model.eval() first")
+        rules = Rules(1, 1, rule=rescale)
+        try:
+            with rules:
+                leaf, logits = self.cut.forward(torch.cat([x, base]), whole=True)
+        except RuntimeError as error:
+            shape = tuple(self.inputs.shape)
+            raise ValueError(f"inputs of shape {shape} do not pass through the model: {error}") from error
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2:
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(f"model returns {got} for 2 samples, not logits of shape (2, classes)")
+        self.units, self.classes = leaf[0].numel(), logits.shape[1]
+        if not self.methods:
+            return
+        if not logits.requires_grad:
+            raise ValueError("layer has no differentiable influence on the output of the model")
+        self.suspects = non_affine_operations(logits, leaf)
+        self.one_bend = not self.suspects and rules.elementwise == 1 and rules.pools == 0
+        if self.classes > 1 and _is_softmax(logits.detach()):
+            raise ValueError(
+                "model returns softmax or log-softmax outputs; attribute logits: pass the model without its last step"
+            )
+        if "guided_backprop" in self.methods:
+            odd = [name for name in self.suspects if not name.startswith("MaxPool")]
+            if odd:
+                raise ValueError(
+                    f"method 'guided_backprop' is defined for ReLU networks, but {', '.join(odd)} lies above the "
+                    "layer; use another method, such as 'deeplift'"
+                )
+            with Rules(1, 1, guided=True):
+                self.cut.forward(torch.cat([x, base]), whole=True)
+
+    def chunks(self, size: int | None = None) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Samples and baselines (one, or one for each) on the model's device."""
+        size = size or self.batch_size
+        for start in range(0, len(self.inputs), size):
+            part = slice(start, min(start + size, len(self.inputs)))
+            base = self.baseline if len(self.baseline) == 1 else self.baseline[part]
+            yield part, self.inputs[part].to(self.device, self.dtype), base.to(self.device, self.dtype)
+
+    def run(self, *, centred: bool) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+        """Attributions (seeds, samples, units) by each method, chunk by chunk."""
+        for part, x, base in self.chunks():
+            with ExitStack() as stack:
+                if self.device.type == "cuda":  # TF32 convolutions are good to three digits only
+                    cudnn = torch.backends.cudnn
+                    stack.enter_context(
+                        cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.deterministic, allow_tf32=False)
+                    )
+                results = _Chunk(self, part, x, base, centred).attribute()
+            yield part, results
+
+
+class _Chunk:
+    """The methods, on one chunk of samples."""
+
+    def __init__(self, job: _Job, part: slice, x: Tensor, base: Tensor, centred: bool):
+        self.job, self.part, self.centred = job, part, centred
+        self.rows, self.references = len(x), len(base)
+        self.z = job.cut.stem(torch.cat([x, base]))
+        self.h: Tensor | None = None
+
+    def attribute(self) -> dict[str, Tensor]:
+        job = self.job
+        results: dict[str, Tensor] = {}
+        for method in job.methods:
+            if method == "deeplift":
+                results[method] = self._rescaled(rescale)
+            elif method == "integrated_gradients":
+                results[method] = self._integrated_gradients()
+            elif method == "gradient_x_activation":
+                leaf, logits = self._forward()
+                results[method] = _gradients(logits, leaf, self.seeds) * leaf.detach()[: self.rows].flatten(1)
+            elif method == "guided_backprop":
+                results[method] = self._guided()
+            elif method == "conductance":
+                results[method] = self._conductance()
+            else:
+                results[method] = self._internal_influence()
+            if method in _TOLERANCE:
+                self._check_completeness(method, results[method])
+        return results
+
+    def _forward(self, rules: Rules | None = None) -> tuple[Tensor, Tensor]:
+        """Layer's value and logits of the samples, as a graph; the first call also stores what all methods use."""
+        # A module may work in place; spare the memory if `z` is not needed again.
+        again = not self.job.cut.is_chain or not _WALKS.isdisjoint(self.job.methods)
+        z = self.z.clone() if again and self.h is None else self.z
+        with rules or nullcontext():
+            leaf, logits = self.job.cut.forward(z, self.h, spend=True)
+        if self.h is None:
+            self.h, self.logits = leaf.detach(), logits.detach()
+            if not self.logits.isfinite().all():
+                first, last = self.part.start, self.part.stop - 1
+                raise ValueError(f"model returns logits that are not finite for some of samples {first} to {last}")
+            self._set_seeds()
+        return leaf, logits[: self.rows]
+
+    def _set_seeds(self) -> None:
+        """What is propagated back from the logits: (seeds, samples, classes)."""
+        job, logits = self.job, self.logits[: self.rows]
+        self.every_class = torch.eye(job.classes, dtype=logits.dtype, device=logits.device)[:, None].expand(
+            -1, self.rows, -1
+        )
+        if job.all_classes:
+            self.seeds = self.every_class
+            return
+        chosen = logits.argmax(1) if job.target is None else job.target[self.part].to(logits.device)
+        self.seeds = nn.functional.one_hot(chosen, job.classes).to(logits.dtype)[None]
+        if self.centred:
+            self.seeds = self.seeds - 1 / job.classes
+
+    def _rescaled(self, rule: SlopeRule) -> Tensor:
+        leaf, logits = self._forward(Rules(self.rows, self.references, rule=rule))
+        return _gradients(logits, leaf, self.seeds) * self._change()
+
+    def _values(self) -> Tensor:
+        """The layer's value at samples and baselines."""
+        if self.h is None:
+            self._forward()
+        assert self.h is not None
+        return self.h
+
+    def _change(self) -> Tensor:
+        h = self._values()
+        return (h[: self.rows] - h[self.rows :]).flatten(1)
+
+    def _integrated_gradients(self) -> Tensor:
+        nodes, weights = _quadrature(self.job.steps)
+        if self.job.one_bend:
+            # The input of the one non-linearity is affine in the layer: its mean slope is all one needs.
+            return self._rescaled(path_mean(nodes, weights))
+        h = self._values()
+        n = self.rows
+        total = torch.zeros(len(self.seeds), n, self.job.units, dtype=h.dtype, device=h.device)
+        for block in self._blocks(nodes):
+            at = torch.cat([torch.lerp(h[n:], h[:n], nodes[k]) for k in block])
+            z = self.z[:n].repeat(len(block), *[1] * (self.z.ndim - 1))
+            for k, (grads, _) in zip(block, self._steps(*self.job.cut.forward(z, at), len(block)), strict=True):
+                total.add_(grads, alpha=weights[k])
+        return total * self._change()
+
+    def _guided(self) -> Tensor:
+        leaf, logits = self._forward(Rules(self.rows, self.references, guided=True))
+        if not self.centred:
+            return _gradients(logits, leaf, self.seeds)
+        # Not linear in what is propagated back, so every class by itself.
+        total = torch.zeros_like(leaf[: self.rows]).flatten(1)
+        for c, seed in enumerate(self.every_class):
+            total += self.seeds[0, :, c, None] * _gradients(logits, leaf, seed[None], keep=True)[0]
+        return total[None]
+
+    def _blocks(self, nodes: Sequence[float]) -> Iterator[range]:
+        """Split the nodes of a path so that nodes × samples stay within the batch size."""
+        size = max(1, self.job.batch_size // self.rows)
+        return (range(i, min(i + size, len(nodes))) for i in range(0, len(nodes), size))
+
+    def _steps(self, leaf: Tensor, logits: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each of the steps in one batch, the gradients (seeds, samples, units) and the layer's value."""
+        grads = _gradients(logits, leaf, self.seeds.repeat(1, steps, 1))
+        values = leaf.detach().flatten(1)
+        return zip(grads.split(self.rows, dim=1), values.split(self.rows), strict=True)
+
+    def _path(self, nodes: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
+        """`_steps` at the nodes of the straight path from baseline to sample."""
+        self._values()  # for the seeds
+        z, z0 = self.z[: self.rows], self.z[self.rows :]
+        # One piece of memory for all points: to get fresh one costs as much as the convolution.
+        space = _channels_last(z.new_empty(max(map(len, self._blocks(nodes))) * len(z), *z.shape[1:]))
+        for block in self._blocks(nodes):
+            points = space[: len(block) * self.rows]
+            for k, point in zip(block, points.split(self.rows), strict=True):
+                torch.lerp(z0, z, nodes[k], out=point)
+            leaf, logits = self.job.cut.forward(points, spend=True)
+            yield from self._steps(leaf, logits, len(block))
+
+    def _conductance(self) -> Tensor:
+        steps = self._path(_quadrature(self.job.steps + 1)[0])
+        grads, value = next(steps)
+        total = torch.zeros_like(grads)
+        for next_grads, next_value in steps:
+            total.addcmul_(grads, next_value - value)
+            grads, value = next_grads, next_value
+        return total
+
+    def _internal_influence(self) -> Tensor:
+        nodes, weights = _quadrature(self.job.steps)
+        total: Tensor | None = None
+        for weight, (grads, _) in zip(weights, self._path(nodes), strict=True):
+            total = grads * weight if total is None else total.add_(grads, alpha=weight)
+        assert total is not None
+        return total
+
+    def _check_completeness(self, method: str, result: Tensor) -> None:
+        values, references = self.logits[: self.rows], self.logits[self.rows :]
+        expected = torch.einsum("snc,nc->sn", self.seeds, values - references)
+        scale = torch.maximum(values.abs().amax(1), references.abs().amax(1))
+        error = (result.sum(2) - expected).abs().amax(0) / scale.clamp_min(torch.finfo(scale.dtype).tiny)
+        tolerance = _TOLERANCE[method][self.job.dtype]
+        worst = int(error.argmax())
+        if not error[worst] <= tolerance:  # also for NaN
+            found = ", ".join(self.job.suspects)
+            raise CompletenessError(
+                f"method {method!r}: the attributions of sample {self.part.start + worst} miss the change of the "
+                f"logits by {error[worst]:.1e} of their size, more than {tolerance:.0e}. "
+                + (f"Above the layer lie operations that it may not cover: {found}. " if found else "")
+                + "Either these are beyond the method, or a path of the network bypasses the layer"
+                + (", or more steps are needed." if method != "deeplift" else ".")
+            )
+
+
+# Largest deviation from completeness, relative to the largest logit.
+_TOLERANCE = {
+    "deeplift": {torch.float32: 1e-4, torch.float64: 1e-9},
+    "integrated_gradients": {torch.float32: 0.05, torch.float64: 0.05},
+    "conductance": {torch.float32: 0.05, torch.float64: 0.05},
+}
+
+
+def _gradients(logits: Tensor, leaf: Tensor, seeds: Tensor, keep: bool = False) -> Tensor:
+    """Back-propagate seeds (seeds, rows, classes) to the layer: (seeds, rows, units)."""
+    last = len(seeds) - 1
+    grads = [
+        torch.autograd.grad(logits, leaf, seed, retain_graph=keep or i < last)[0][: len(logits)].flatten(1)
+        for i, seed in enumerate(seeds)
+    ]
+    return grads[0][None] if last == 0 else torch.stack(grads)
+
+
+def _quadrature(steps: int) -> tuple[list[float], list[float]]:
+    """Gauss-Legendre nodes and weights on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    return list((nodes + 1) / 2), list(weights / 2)
+
+
+def _is_softmax(outputs: Tensor) -> bool:
+    """Whether the rows are probabilities or their logarithms."""
+    ones, zeros = torch.ones_like(outputs[:, 0]), torch.zeros_like(outputs[:, 0])
+    return bool((outputs >= 0).all() and torch.allclose(outputs.sum(1), ones, atol=1e-6)) or torch.allclose(
+        outputs.logsumexp(1), zeros, atol=1e-6
+    )
+
+
+def _find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
+    named = dict(model.named_modules(remove_duplicate=False))
+    if isinstance(layer, str) and layer in named:
+        return named[layer]
+    if isinstance(layer, nn.Module) and any(layer is module for module in named.values()):
+        return layer
+    known = ", ".join(name for name in islice(named, 30) if name)
+    raise ValueError(f"layer={layer!r} is not in the model; its layers are {known}")
+
+
+def _check_inputs(name: str, inputs: Tensor, batch_size: int) -> None:
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        got = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise ValueError(f"{name} is {got}; give a floating point tensor")
+    if inputs.ndim < 2 or inputs.numel() == 0:
+        raise ValueError(f"{name} has shape {tuple(inputs.shape)}; give (samples, ...), not empty")
+    if not all(bool(part.isfinite().all()) for part in inputs.split(batch_size)):
+        raise ValueError(f"{name} holds NaN or infinite values")
+
+
+def _broadcast_baseline(baseline: Tensor | None, inputs: Tensor, batch_size: int) -> Tensor:
+    """One row for all samples, or one row for each."""
+    if baseline is None:
+        return torch.zeros_like(inputs[:1])
+    if isinstance(baseline, Tensor) and baseline.shape == inputs.shape[1:]:
+        baseline = baseline[None]
+    _check_inputs("baseline", baseline, batch_size)
+    if baseline.shape[1:] != inputs.shape[1:] or len(baseline) not in (1, len(inputs)):
+        one, each = tuple(inputs.shape[1:]), tuple(inputs.shape)
+        raise ValueError(f"baseline has shape {tuple(baseline.shape)}; give {one}, or {each} for one per sample")
+    return baseline
+
+
+def _check_target(target: _Target, samples: int, classes: int) -> Tensor | None:
+    if target is None or (isinstance(target, str) and target == "all"):
+        return None
+    if isinstance(target, int | np.integer) and not isinstance(target, bool):
+        target = torch.full((samples,), int(target))
+    if not isinstance(target, Tensor):
+        raise ValueError(f"target={target!r}: give a class, 'all', or an integer tensor of shape ({samples},)")
+    if target.is_floating_point() or target.dtype == torch.bool or target.shape != (samples,):
+        got = f"{target.dtype} of shape {tuple(target.shape)}"
+        raise ValueError(f"target is {got}; give a class, 'all', or an integer tensor of shape ({samples},)")
+    if target.min() < 0 or target.max() >= classes:
+        raise ValueError(f"target has classes {target.min()} to {target.max()}; the model has 0 to {classes - 1}")
+    return target.long()
