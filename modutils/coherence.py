@@ -178,8 +178,9 @@ def spatial_tests(labels: ArrayLike, *, draws: int = 1000, seed: int = 0) -> dic
     assigned = modules >= 0
     if np.unique(modules[assigned]).size < 2:
         raise ValueError("labels has fewer than two modules; a place cannot be related to one module")
-    channel, row, column = np.indices(modules.shape)
-    position = row * modules.shape[2] + column
+    place = np.arange(modules.size).reshape(modules.shape)
+    size = modules.shape[1] * modules.shape[2]
+    channel, position = place // size, place % size
     generator = np.random.default_rng(seed)
     places = {"channel": channel[assigned], "position": position[assigned]}
     nulls: dict[str, list[float]] = {"channel": [], "position": []}

@@ -23,9 +23,9 @@ import re
 import subprocess
 import tokenize
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,6 +158,50 @@ def read(cell: Cell, folder: Path | None = None) -> Record:
     now, then = code_parts(cell.study, cell.stage), content["code"]
     changed = sorted(part for part in now.keys() | then.keys() if now.get(part) != then.get(part))
     return Record(_decode(content["values"]), content["provenance"], tuple(changed))
+
+
+@dataclass(frozen=True)
+class Results:
+    """The records of a study's plan, looked up by stage and parameters.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        The plan, in the order in which replicates are wanted.
+    folder : path
+        Where the records are.
+    """
+
+    cells: Sequence[Cell]
+    folder: Path
+
+    def records(self, stage: str, **params: Any) -> list[Record]:
+        """Records of the cells of ``stage`` whose parameters include ``params``, in the order of the plan.
+
+        Raises
+        ------
+        RecordError
+            No such cell is planned, or one has no valid record.
+        """
+        chosen = [c for c in self.cells if c.stage == stage and params.items() <= dict(c.params).items()]
+        if not chosen:
+            raise RecordError(f"no cell of stage {stage!r} with {params} is planned")
+        return [_read_cached(cell.study, stage, json.dumps(dict(cell.params)), self.folder) for cell in chosen]
+
+    def numbers(self, stage: str, *path: str, **params: Any) -> np.ndarray:
+        """One number per cell: the one at ``path`` (names, from the outside in) in its values; shape (cells,)."""
+        found = []
+        for record in self.records(stage, **params):
+            value: Any = record.values
+            for name in path:
+                value = value[name]
+            found.append(float(value))
+        return np.array(found)
+
+
+@lru_cache(maxsize=1024)
+def _read_cached(study: str, stage: str, params: str, folder: Path) -> Record:
+    return read(Cell(study, stage, json.loads(params)), folder)
 
 
 def provenance() -> dict[str, Any]:

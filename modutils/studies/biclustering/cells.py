@@ -25,7 +25,7 @@ from modutils.coclustering import Coclustering
 from modutils.records import Cell
 
 # Adam at 1e-3 as in the specification; the small digits need smaller batches to see enough steps.
-TRAINING = {
+TRAINING: dict[str, dict[str, Any]] = {
     "mnist": {"epochs": 12, "batch_size": 128},
     "fashion-mnist": {"epochs": 12, "batch_size": 128},
     "digits": {"epochs": 15, "batch_size": 32},
@@ -96,7 +96,7 @@ def _trained(
     dataset: str, model: str, activation: str, regularization: str, seed: int
 ) -> tuple[nn.Sequential, list[float]]:
     """The trained network and its loss per epoch, from the cache of networks or trained now."""
-    params = {
+    params: dict[str, Any] = {
         "dataset": dataset,
         "model": model,
         "activation": activation,
@@ -144,10 +144,11 @@ def _matrix(
     layer: str,
     images: torch.Tensor,
     *,
-    method: str = "deeplift",
     target: torch.Tensor | None = None,
+    baseline: torch.Tensor | None = None,
 ) -> np.ndarray:
-    return attribution.neuron_sample_matrix(net, layer, images, method=method, target=target).numpy()
+    """The DeepLIFT neuron–sample matrix, units × samples."""
+    return attribution.neuron_sample_matrix(net, layer, images, target=target, baseline=baseline).numpy()
 
 
 def _cluster(matrix: np.ndarray, k: int, form: str, seed: int) -> Coclustering:
@@ -303,7 +304,7 @@ def _positive(matrix: np.ndarray, found: Coclustering) -> dict[str, Any]:
 
 def _compactness(features: np.ndarray, clusters: np.ndarray, classes: np.ndarray, seed: int) -> dict[str, float]:
     """Claim B5: distance within over between blocks, its p-value, and the same for the true classes."""
-    found = coherence.compactness(features, clusters, draws=DRAWS, seed=seed)
+    found = coherence.compactness(features, clusters, draws=200, seed=seed)
     return {
         "ratio": found.ratio,
         "p": statistics.rank_p_value(found.ratio, found.null, "less", ties="strict"),
@@ -434,7 +435,7 @@ def controls(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, An
     drawn = torch.randint(10, labels.shape, generator=generator)
     activations = attribution.layer_activations(net, layer, images).numpy().T
     matrix = _matrix(net, layer, images)
-    mean_image = data.load(dataset, "train")[0].mean(dim=0, keepdim=True)
+    mean_image = data.load(dataset, "train")[0].mean(dim=0)
     matrices = {
         "predicted class": matrix,
         "predicted class, mean image as baseline": _matrix(net, layer, images, baseline=mean_image),
@@ -647,3 +648,60 @@ def extend(*, dataset: str, model: str, layer: str, activation: str, seed: int) 
     }
     curves = _curves(net, layer, images[measured], labels[measured], orders)
     return values | {"area": {name: curve["area"] for name, curve in curves.items()}}
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def plan(scale: str) -> list[Cell]:
+    """All cells of a scale, those that others build on first.
+
+    ``paper``: the paper's network and data with ten training seeds, an MLP and Fashion-MNIST beside it, then the
+    extension grid with five seeds. ``quick``: the same stages on the embedded digits with three seeds and a small grid.
+
+    Raises
+    ------
+    ValueError
+        An unknown scale.
+    """
+    if scale not in ("quick", "paper"):
+        raise ValueError(f"scale={scale!r} is unknown; choose 'quick' or 'paper'")
+    quick = scale == "quick"
+    main = ["digits"] if quick else ["mnist", "fashion-mnist"]
+    activations = ["relu", "tanh"] if quick else list(networks.ACTIVATIONS)
+    seeds, grid_seeds = (3, 2) if quick else (10, 5)
+    cells: list[Cell] = []
+
+    def add(stage: str, **params: Any) -> None:
+        cell = Cell("biclustering", stage, params)
+        if cell not in cells:
+            cells.append(cell)
+
+    def add_training(dataset: str, model: str, activation: str, seed: int) -> None:
+        setting = {"activation": activation, "regularization": REGULARIZATION[model]}
+        add("train", dataset=dataset, model=model, **setting, seed=seed)
+
+    for dataset in main:
+        for model, layers in (("cnn", ("act2",)), ("mlp", ("act1", "act2"))):
+            for seed in range(seeds):
+                add_training(dataset, model, "relu", seed)
+            for layer in layers:
+                stages = (
+                    ("structure", "controls", "ablate", "describe") if model == "cnn" else ("structure", "controls")
+                )
+                for seed in range(seeds):
+                    for stage in stages:
+                        add(stage, dataset=dataset, model=model, layer=layer, seed=seed)
+        add("pictures", dataset=dataset, model="cnn", layer="act2", seed=0)
+        for seed in range(3):
+            add("compare", dataset=dataset, model="cnn", layer="act2", seed=seed)
+    # Seed by seed, so that an unfinished grid is complete for the seeds it has.
+    for seed in range(grid_seeds):
+        for dataset in main:
+            for model in ("cnn", "mlp"):
+                for activation in activations:
+                    add_training(dataset, model, activation, seed)
+                    for layer in ("act1", "act2", "act3"):
+                        params = {"model": model, "layer": layer, "activation": activation}
+                        add("extend", dataset=dataset, **params, seed=seed)
+    return cells
