@@ -73,9 +73,7 @@ def ablation_curve(
     >>> ablation_curve(model, "0", torch.eye(2), [0, 1], [[1], [0]])
     array([2, 1, 1])
     """
-    return ablation_curves(
-        model, layer, inputs, labels, [groups], replacement=replacement, batch_size=batch_size
-    )[0]
+    return ablation_curves(model, layer, inputs, labels, [groups], replacement=replacement, batch_size=batch_size)[0]
 
 
 def ablation_curves(
@@ -175,9 +173,7 @@ class _Lesioned:
         for name, part in model.named_modules():
             random = isinstance(part, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm)
             if random and part.training:
-                raise ValueError(
-                    f"model is in training mode at {name!r}, a {type(part).__name__}; call model.eval()"
-                )
+                raise ValueError(f"model is in training mode at {name!r}, a {type(part).__name__}; call model.eval()")
         self.batches = inputs.split(batch_size)
 
         outputs: list[Tensor] = []
@@ -186,9 +182,7 @@ class _Lesioned:
         if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or len(outputs[0]) != 1:
             raise ValueError(f"layer={layer!r} must run once in a forward pass and give one tensor (N, ...)")
         if logits.ndim != 2:
-            raise ValueError(
-                f"model gives shape {tuple(logits.shape)} for one sample; (1, classes) is needed"
-            )
+            raise ValueError(f"model gives shape {tuple(logits.shape)} for one sample; (1, classes) is needed")
         self.units, self.classes = outputs[0].numel(), logits.shape[1]
         if replacement is None:
             self.replacement = outputs[0].new_zeros(self.units)
@@ -201,13 +195,11 @@ class _Lesioned:
                 )
 
         parts = _split(model, self.module, outputs[0].ndim)
-        self.fast = parts is not None and parts[1].in_features == self.units
-        if parts is not None and self.fast:
+        self.fast = parts is not None
+        if parts is not None:
             below, linear, self.head = parts
             # Unit-major, so that the rows of a group are read as whole stretches of memory.
-            self.values = torch.empty(
-                self.units, len(inputs), dtype=outputs[0].dtype, device=outputs[0].device
-            )
+            self.values = torch.empty(self.units, len(inputs), dtype=outputs[0].dtype, device=outputs[0].device)
             for part, batch in zip(self.values.split(batch_size, dim=1), self.batches, strict=True):
                 part.copy_(below(batch).flatten(1).T)
             self.weights = linear.weight.T.contiguous()
@@ -285,13 +277,11 @@ class _Lesioned:
         samples = sum(map(len, self.batches))
         if checked.shape != (samples,) or not np.issubdtype(checked.dtype, np.integer):
             raise ValueError(
-                f"labels has shape {checked.shape} and type {checked.dtype}; needed are integers of shape "
-                f"({samples},)"
+                f"labels has shape {checked.shape} and type {checked.dtype}; needed are integers of shape ({samples},)"
             )
         if checked.min() < 0 or checked.max() >= self.classes:
             raise ValueError(
-                f"labels goes from {checked.min()} to {checked.max()}; the model has classes 0 ... "
-                f"{self.classes - 1}"
+                f"labels goes from {checked.min()} to {checked.max()}; the model has classes 0 ... {self.classes - 1}"
             )
         return checked
 
@@ -308,9 +298,7 @@ def _submodule(model: nn.Module, layer: nn.Module | str) -> nn.Module:
     return named[layer]
 
 
-def _split(
-    model: nn.Module, layer: nn.Module, ndim: int
-) -> tuple[nn.Sequential, nn.Linear, nn.Sequential] | None:
+def _split(model: nn.Module, layer: nn.Module, ndim: int) -> tuple[nn.Sequential, nn.Linear, nn.Sequential] | None:
     """The parts up to the layer, the linear module that reads it, and the parts above; None if there is none.
 
     Exact types throughout: a subclass may compute something else.
@@ -328,7 +316,7 @@ def _split(
         ends[id(part)] = len(chain)
         return plain
 
-    if type(model) is not nn.Sequential or not unroll(model) or id(layer) not in ends:
+    if not unroll(model) or id(layer) not in ends:
         return None
     end = ends[id(layer)]
     for position, part in enumerate(chain[end:], start=end):
