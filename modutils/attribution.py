@@ -564,7 +564,9 @@ class _Chunk:
             for k, point in zip(block, points.split(self.rows), strict=True):
                 torch.lerp(z0, z, nodes[k], out=point)
             leaf, logits = self.job.cut.forward(points, spend=True)
-            yield from self._steps(leaf, logits, len(block))
+            shared = leaf.untyped_storage().data_ptr() == space.untyped_storage().data_ptr()
+            for grads, value in self._steps(leaf, logits, len(block)):
+                yield grads, value.clone() if shared else value  # the next block overwrites `space`
 
     def _conductance(self) -> Tensor:
         steps = self._path(_quadrature(self.job.steps + 1)[0])
