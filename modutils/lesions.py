@@ -9,6 +9,7 @@ Any other network runs anew for every set of removed units, with a forward hook 
 to rounding.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ def ablation_curve(
     layer : nn.Module or str
         Submodule of the model, or its dotted name. Its output is (N, ...).
     inputs : Tensor, shape (N, ...)
-        Finite, on the device of the model.
+        Finite; moved to the device of the model batch by batch.
     labels : array of int, shape (N,)
         True classes, in 0 ... classes - 1.
     groups : sequence of arrays of int
@@ -175,10 +176,11 @@ class _Lesioned:
             if random and part.training:
                 raise ValueError(f"model is in training mode at {name!r}, a {type(part).__name__}; call model.eval()")
         self.batches = inputs.split(batch_size)
+        self.device = next(itertools.chain(model.parameters(), model.buffers(), [inputs])).device
 
         outputs: list[Tensor] = []
         with self.module.register_forward_hook(lambda _module, _args, output: outputs.append(output)):
-            logits = model(inputs[:1])
+            logits = model(inputs[:1].to(self.device))
         if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or len(outputs[0]) != 1:
             raise ValueError(f"layer={layer!r} must run once in a forward pass and give one tensor (N, ...)")
         if logits.ndim != 2:
@@ -201,7 +203,7 @@ class _Lesioned:
             # Unit-major, so that the rows of a group are read as whole stretches of memory.
             self.values = torch.empty(self.units, len(inputs), dtype=outputs[0].dtype, device=outputs[0].device)
             for part, batch in zip(self.values.split(batch_size, dim=1), self.batches, strict=True):
-                part.copy_(below(batch).flatten(1).T)
+                part.copy_(below(batch.to(self.device)).flatten(1).T)
             self.weights = linear.weight.T.contiguous()
             self.bias = self.weights.new_zeros(()) if linear.bias is None else linear.bias
 
@@ -256,7 +258,8 @@ class _Lesioned:
             return lesioned.view(output.shape)
 
         with self.module.register_forward_hook(lesion):
-            return torch.cat([self.model(batch).argmax(1) for batch in self.batches]).cpu().numpy()
+            guesses = [self.model(batch.to(self.device)).argmax(1) for batch in self.batches]
+        return torch.cat(guesses).cpu().numpy()
 
     def check_units(self, units: Any) -> np.ndarray:
         checked = np.asarray(units)
