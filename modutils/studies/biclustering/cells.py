@@ -686,9 +686,9 @@ def plan(scale: str) -> list[Cell]:
             for seed in range(seeds):
                 add_training(dataset, model, "relu", seed)
             for layer in layers:
-                stages = (
-                    ("structure", "controls", "ablate", "describe") if model == "cnn" else ("structure", "controls")
-                )
+                stages = ["structure", "controls", "ablate", "describe"] if model == "cnn" else ["structure"]
+                if model == "mlp" and dataset != "fashion-mnist":
+                    stages.append("controls")
                 for seed in range(seeds):
                     for stage in stages:
                         add(stage, dataset=dataset, model=model, layer=layer, seed=seed)

@@ -166,7 +166,7 @@ def _b6(of: Setting) -> Finding:
     purity = of.interval("structure", FORM, "labels", "purity")
     nmi = of.interval("structure", FORM, "labels", "nmi")
     ari = of.interval("structure", FORM, "labels", "ari")
-    pixels = of.numbers("controls", "k-means on pixels", "k-means", "purity").mean()
+    pixels = of.other("cnn", "act2").numbers("controls", "k-means on pixels", "k-means", "purity").mean()
     unit = of.numbers("structure", "unit", "labels", "purity").mean()
     return Finding(
         _above(purity, 0.9),

@@ -1,0 +1,120 @@
+"""Data sets: digits as embedded; MNIST from files made here, whole, packed, missing, truncated or altered."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+
+from modutils import data
+
+FILES = {
+    "train-images-idx3-ubyte": (2051, (6, 28, 28)),
+    "train-labels-idx1-ubyte": (2049, (6,)),
+    "t10k-images-idx3-ubyte": (2051, (4, 28, 28)),
+    "t10k-labels-idx1-ubyte": (2049, (4,)),
+}
+
+
+@pytest.fixture
+def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A read-only folder like MNIST's with a few made-up images, and an empty cache."""
+    raw = tmp_path / "source" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    checksums = {}
+    for name, (magic, shape) in FILES.items():
+        high = 256 if len(shape) == 3 else 10
+        content = (
+            struct.pack(f">{1 + len(shape)}i", magic, *shape)
+            + generator.integers(high, size=shape, dtype=np.uint8).tobytes()
+        )
+        (raw / f"{name}.gz").write_bytes(gzip.compress(content))
+        checksums[name] = hashlib.md5(content).hexdigest()
+    monkeypatch.setitem(data._MD5, "mnist", checksums)
+    monkeypatch.setenv("MODUTILS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MODUTILS_DATA", raising=False)
+    return tmp_path / "source"
+
+
+def test_digits_are_split_once_and_for_all() -> None:
+    train, test = data.load("digits", "train"), data.load("digits", "test")
+    assert [tuple(part.shape) for part in (*train, *test)] == [(1297, 1, 8, 8), (1297,), (500, 1, 8, 8), (500,)]
+    assert train[0].dtype == torch.float32
+    assert train[1].dtype == torch.int64
+    assert float(train[0].min()) == 0
+    assert float(train[0].max()) == 1
+    assert data.checksums("digits", "test") == {"digits-test": "133c8385e712adc554f5dd51230fbc87"}
+
+
+def test_packed_files_are_expanded_into_the_cache(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODUTILS_DATA", str(small_mnist))
+    images, labels = data.load("mnist", "test", limit=3)
+    with gzip.open(small_mnist / "MNIST/raw/t10k-images-idx3-ubyte.gz") as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)
+    torch.testing.assert_close(images, torch.tensor(pixels[:3] / 255, dtype=torch.float32))
+    assert labels.shape == (3,)
+    cached = data.cache_folder() / "data" / "MNIST" / "raw"
+    assert sorted(path.name for path in cached.iterdir()) == sorted(FILES)
+
+
+def test_argument_root_comes_before_the_environment(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODUTILS_DATA", "no-such-folder")
+    assert len(data.load("mnist", "train", root=small_mnist)[0]) == 6
+
+
+def test_missing_file_is_named(small_mnist: Path) -> None:
+    (small_mnist / "MNIST/raw/train-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(data.DataError, match=r"train-labels-idx1-ubyte\.gz is missing; set MODUTILS_DATA"):
+        data.load("mnist", "train", root=small_mnist)
+
+
+def test_truncated_file_is_named_and_never_used(small_mnist: Path) -> None:
+    packed = small_mnist / "MNIST/raw/t10k-images-idx3-ubyte.gz"
+    whole = packed.read_bytes()
+    packed.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(data.DataError, match=r"t10k-images-idx3-ubyte\.gz is truncated"):
+        data.load("mnist", "test", root=small_mnist)
+    left = [path.name for path in (data.cache_folder() / "data" / "MNIST" / "raw").iterdir()]
+    assert "t10k-images-idx3-ubyte" not in left
+    assert not [name for name in left if "partial" in name]
+    packed.write_bytes(whole)
+    assert len(data.load("mnist", "test", root=small_mnist)[0]) == 4
+
+
+def test_altered_file_is_named(small_mnist: Path) -> None:
+    packed = small_mnist / "MNIST/raw/t10k-labels-idx1-ubyte.gz"
+    content = bytearray(gzip.decompress(packed.read_bytes()))
+    content[-1] ^= 1
+    packed.write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(data.DataError, match=r"t10k-labels-idx1-ubyte\.gz is altered"):
+        data.load("mnist", "test", root=small_mnist)
+
+
+def test_a_failed_download_says_what_to_do(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(data._torchvision_datasets().utils, "download_url", unreachable)
+    with pytest.raises(data.DataError, match=r"could not be downloaded .*no route to host.*MODUTILS_DATA"):
+        data.load("mnist", "test")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("emnist", "train", None), "name='emnist' is unknown"),
+        (("digits", "valid", None), "split='valid' is unknown"),
+        (("digits", "train", 0), "limit=0"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: tuple[str, str, int | None], message: str) -> None:
+    name, split, limit = arguments
+    with pytest.raises(ValueError, match=message):
+        data.load(name, split, limit=limit)
