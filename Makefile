@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
+# Empty for the newest versions that pyproject.toml allows
+CONSTRAINTS := -c constraints.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_LAB := $(VENV)/.installed-lab
 LAB_SETTINGS := $(VENV)/etc/jupyter/labconfig/default_setting_overrides.json
@@ -45,10 +47,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
 		sys.exit(0 if ok else f"Python 3.11 to 3.13 is needed, and $(PYTHON) is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(RUN) pip install -c constraints.txt -e '.[test,docs]'
+	$(RUN) pip install $(CONSTRAINTS) -e '.[test,docs]'
 	@touch $@
 
 $(INSTALLED_LAB): $(INSTALLED)
-	$(RUN) pip install -c constraints.txt -e '.[lab]'
+	$(RUN) pip install $(CONSTRAINTS) -e '.[lab]'
 	$(BIN)/jupytext-config --settings-file $(LAB_SETTINGS) set-default-viewer python
 	@touch $@

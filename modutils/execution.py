@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import jupytext
 import nbformat
 import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -47,8 +48,9 @@ def parameters_of(source: str | Path) -> dict[str, Any]:
     ValueError
         If the script has no such cell, or a value in it is not a literal.
     """
+    source = Path(source)
     with tempfile.TemporaryDirectory() as folder:
-        return _inspect(Path(source), _prepare(Path(source), Path(folder)))
+        return _inspect(source, _prepare(_read(source), Path(folder)))
 
 
 def execute(
@@ -88,17 +90,16 @@ def execute(
         If a cell raises or takes too long.
     """
     source, output, injected = Path(source), Path(output), dict(parameters or {})
+    text = _read(source)
     failed = output.with_suffix(".failed.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}-") as folder:
-        prepared = _prepare(source, Path(folder))
+        prepared = _prepare(text, Path(folder))
         values = _inspect(source, prepared)
         if unknown := sorted(set(injected) - set(values)):
-            raise ValueError(
-                f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(values)}"
-            )
+            raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(values)}")
         executed = Path(folder) / "executed.ipynb"
-        inputs, started = _inputs_digest(source, injected), time.perf_counter()
+        inputs, started = _inputs_digest(text, injected), time.perf_counter()
         try:
             notebook = papermill.execute_notebook(
                 prepared,
@@ -114,14 +115,20 @@ def execute(
                     AsyncKernelManager={"transport_encryption": "auto"},
                 ),
             )
-        except PapermillExecutionError as error:
+        except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
             os.replace(executed, failed)
-            raise NotebookError(_describe(source, error, failed)) from error
+            if isinstance(error, PapermillExecutionError):
+                reason = f"raised {error.ename}: {error.evalue}".splitlines()[0]
+            elif isinstance(error, CellTimeoutError):
+                reason = f"took longer than {timeout} s"
+            else:
+                reason = "ended its kernel (out of memory?)"
+            raise NotebookError(_describe(source, text, failed, reason)) from error
         # Papermill stores both paths as given, which may be absolute.
         notebook.metadata.papermill.update(input_path=source.name, output_path=output.name)
         notebook.metadata["modutils"] = {
             "source": source.name,
-            "source_sha256": _sha256(source.read_bytes()),
+            "source_sha256": _sha256(text.encode()),
             "inputs_sha256": inputs,
             "injected": injected,
             "parameters": values | injected,
@@ -134,14 +141,12 @@ def execute(
     return output
 
 
-def is_current(
-    source: str | Path, output: str | Path, *, parameters: Mapping[str, Any] | None = None
-) -> bool:
+def is_current(source: str | Path, output: str | Path, *, parameters: Mapping[str, Any] | None = None) -> bool:
     """Whether executing again would change nothing: same script, parameters, library, records, packages."""
     if not Path(output).is_file():
         return False
     made_from = nbformat.read(output, as_version=4).metadata.get("modutils", {}).get("inputs_sha256")
-    return bool(made_from == _inputs_digest(Path(source), dict(parameters or {})))
+    return bool(made_from == _inputs_digest(_read(Path(source)), dict(parameters or {})))
 
 
 def find_executed(text: str, folder: str | Path) -> nbformat.NotebookNode:
@@ -168,11 +173,15 @@ def find_executed(text: str, folder: str | Path) -> nbformat.NotebookNode:
     raise ValueError("not executed yet, or changed since: run `python -m modutils execute` (or `make book`)")
 
 
-def _prepare(source: Path, folder: Path) -> Path:
-    """Write the script as an ipynb file, the only form that papermill reads."""
+def _read(source: Path) -> str:
     if source.suffix != ".py" or not source.is_file():
         raise ValueError(f"{source} is not a percent-format Jupytext script (.py)")
-    notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
+    return source.read_text(encoding="utf-8")
+
+
+def _prepare(text: str, folder: Path) -> Path:
+    """Write the script as an ipynb file, the only form that papermill reads."""
+    notebook = jupytext.reads(text, fmt="py:percent")
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     prepared = folder / "prepared.ipynb"
     nbformat.write(notebook, prepared)
@@ -189,19 +198,20 @@ def _inspect(source: Path, prepared: Path) -> dict[str, Any]:
         raise ValueError(f"a parameter of {source.name} is not a literal: {error}") from error
 
 
-def _describe(source: Path, error: PapermillExecutionError, failed: Path) -> str:
-    """Say where a notebook failed: line in the script, number of the cell, its source, and the whole run."""
-    before, found, _ = source.read_text(encoding="utf-8").partition(error.source)
+def _describe(source: Path, text: str, failed: Path, reason: str) -> str:
+    """Say where a run failed: line in the script, number and source of the cell, and why."""
+    cells = [cell for cell in nbformat.read(failed, as_version=4).cells if cell.cell_type == "code"]
+    begun = [cell for cell in cells if cell.metadata.get("papermill", {}).get("status") != "pending"]
+    before, found, _ = text.partition(begun[-1].source)
     where = f"{source}:{before.count(chr(10)) + 1}" if found else str(source)
-    message = f"{error.ename}: {error.evalue}".splitlines()[0]
-    cell = textwrap.indent(error.source, "    ")
-    return f"{where}: cell In [{error.exec_count}] raised {message}\n{cell}\n(run with traceback: {failed})"
+    cell = textwrap.indent(begun[-1].source, "    ")
+    return f"{where}: cell In [{len(begun)}] {reason}\n{cell}\n(run with traceback: {failed})"
 
 
-def _inputs_digest(source: Path, injected: dict[str, Any]) -> str:
+def _inputs_digest(text: str, injected: dict[str, Any]) -> str:
     """Digest of everything that decides the outputs: script, parameters, library, records, packages."""
     packages = sorted((package.name, package.version) for package in distributions())
-    parts = [_sha256(source.read_bytes()), injected, packages, platform.python_version()]
+    parts = [text, injected, packages, platform.python_version()]
     for folder, pattern in ((Path(__file__).parent, "*.py"), (results_folder(), "*")):
         for path in sorted(folder.rglob(pattern)):
             if path.is_file():

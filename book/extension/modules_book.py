@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+import re
+from collections import Counter
 from importlib.metadata import files
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nbformat
 from docutils import nodes
@@ -12,7 +17,10 @@ from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+from modutils import studies
+from modutils.claims import VERDICTS, Verdict
 from modutils.execution import find_executed
+from modutils.records import results_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 EXECUTED = ROOT / "_executed"
+# Colours of sphinx-design; the words say the same.
+_BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted"), strict=True))
 
 
 def read_executed(text: str) -> nbformat.NotebookNode:
@@ -33,84 +43,134 @@ def read_executed(text: str) -> nbformat.NotebookNode:
         raise ExtensionError(f"{', '.join(names)}: {error}") from error
 
 
+def status_markdown() -> list[str]:
+    """For each chapter when and at which commit it was executed, how long it took, and with what."""
+    rows, details = [], []
+    for path in _chapters():
+        made = read_executed(path.read_text(encoding="utf-8")).metadata["modutils"]
+        where, chapter = made["provenance"], f"{{doc}}`/notebooks/{path.stem}`"
+        commit, _, changes = where["commit"].partition(" with ")
+        short = f"{commit[:7]} with {changes}" if changes else commit[:7]
+        rows.append((chapter, where["date"], f"{made['seconds']:.0f} s", short))
+        versions = {"Python": where["python"]} | where["versions"]
+        details += [
+            "",
+            f"**{chapter}**",
+            f"- Device: {where['device']}",
+            f"- Parameters: {', '.join(f'`{name} = {value!r}`' for name, value in made['parameters'].items())}",
+            f"- Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
+        ]
+    return [*_table(("Chapter", "Executed", "Duration", "Commit"), rows), *details]
+
+
+def verdicts() -> list[Verdict]:
+    """The verdict on every claim of every study that has a record."""
+    found = []
+    for name in sorted(set(_studies()) - set(studies_without_record())):
+        found += importlib.import_module(f"modutils.studies.{name}.claims").evaluate()
+    return found
+
+
+def studies_without_record() -> list[str]:
+    """Studies of which nothing was computed yet; an incomplete record is an error instead."""
+    return [name for name in _studies() if not (results_folder() / name).is_dir()]
+
+
+def claims_markdown(found: Iterable[Verdict]) -> list[str]:
+    """For each paper a count, a table of verdicts, and every claim with its rule and what was found."""
+    lines = []
+    for paper, group in groupby(found, key=lambda verdict: verdict.paper):
+        rows = list(group)
+        counts = Counter(row.verdict for row in rows)
+        summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+        lines += [f":::{{rubric}} {{cite:t}}`{paper}`", ":::", "", f"{len(rows)} claims: {summary}.", ""]
+        lines += _table(
+            ("Claim", "Statement", "Verdict", "Ours"),
+            [(f"[{row.id}](#claim-{row.id})", row.statement, _badge(row), _ours(row)) for row in rows],
+        )
+        for row in rows:
+            lines += [
+                "",
+                f"(claim-{row.id})=",
+                f"**{row.id}: {row.statement}** {_badge(row)}",
+                f"- *Published:* {row.published}",
+                f"- *Rule:* {row.rule}",
+                f"- *Ours:* {_ours(row)}",
+                f"- *Why:* {row.why}",
+            ]
+        lines.append("")
+    return lines
+
+
 class StatusTable(SphinxDirective):
-    """``{status-table}``: what each chapter was executed with, and how long it took."""
+    """``{status-table}``: see `status_markdown`."""
 
     def run(self) -> list[nodes.Node]:
-        rows = []
-        for path in _chapters():
-            text = path.read_text(encoding="utf-8")
-            made = read_executed(text).metadata["modutils"]
-            parameters = ", ".join(f"{name} = {value!r}" for name, value in made["parameters"].items())
-            where = made["provenance"]
-            rows.append(
-                (
-                    f"{{doc}}`/notebooks/{path.stem}`",
-                    where["date"],
-                    f"{made['seconds']:.0f} s",
-                    f"`{parameters}`",
-                    where["device"],
-                    ", ".join(f"{name} {version}" for name, version in where["versions"].items()),
-                    f"`{where['commit']}`",
-                )
-            )
-        header = ("Chapter", "Executed", "Duration", "Parameters", "Device", "Versions", "Commit")
-        return _table(self, header, rows)
+        return _parse(self, status_markdown())
 
 
 class ClaimsTable(SphinxDirective):
-    """``{claims-table}``: the verdict on every claim of every study, from the record."""
+    """``{claims-table}``: see `claims_markdown`."""
 
     def run(self) -> list[nodes.Node]:
-        header = ("Claim", "Statement", "Published", "Rule", "Ours", "Verdict", "Why")
-        rows = [
-            (
-                claim.id,
-                claim.statement,
-                claim.published,
-                claim.rule,
-                f"{claim.value} {claim.interval}".strip(),
-                f"**{claim.verdict}**",
-                claim.why,
-            )
-            for claim in evaluated_claims()
+        notes = [
+            f"The study `{name}` has no record yet: `make paper` computes it." for name in studies_without_record()
         ]
-        return _table(self, header, rows)
-
-
-def evaluated_claims() -> list[Any]:
-    """The claims of all studies with their verdicts. The one place that knows where they come from."""
-    return []
+        return _parse(self, [*claims_markdown(verdicts()), "", *notes])
 
 
 def _chapters() -> list[Path]:
     return sorted((ROOT / "notebooks").glob("*.py"))
 
 
-def _table(
-    directive: SphinxDirective, header: Sequence[str], rows: Iterable[Sequence[str]]
-) -> list[nodes.Node]:
-    """A Markdown table, parsed on the page, so that cells may hold math, references and emphasis."""
+def _studies() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
+
+
+def _badge(row: Verdict) -> str:
+    return f"{{bdg-{_BADGES[row.verdict]}}}`{row.verdict}`"
+
+
+def _ours(row: Verdict) -> str:
+    return f"{row.value} {row.interval}".strip()
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     lines = [header, ["---"] * len(header), *rows]
-    text = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-    container = nodes.container(classes=["wide-table"])
-    directive.state.nested_parse(StringList(text, directive.get_source_info()[0]), 0, container)
+    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+
+
+def _parse(directive: SphinxDirective, markdown: Sequence[str]) -> list[nodes.Node]:
+    """Parse Markdown on the page, so that it may hold math, references and emphasis."""
+    container = nodes.container()
+    directive.state.nested_parse(StringList(markdown, directive.get_source_info()[0]), 0, container)
     return [container]
 
 
-def _add_local_math(app: Sphinx, config: Config) -> None:
-    """Copy one file of the installed MathJax package; loading that package as an extension copies 31 MB."""
+def _configure(app: Sphinx, config: Config) -> None:
+    """Style, title beside the logo, and one file of the MathJax package, which would copy 31 MB as an extension."""
     scripts = [path for path in files("sphinx-mathjax-offline") or [] if path.name == "tex-svg.js"]
     if not scripts:
         raise ExtensionError("sphinx-mathjax-offline is not installed, or has no tex-svg.js")
-    config.html_static_path.append(str(scripts[0].locate()))
+    config.html_static_path += [str(scripts[0].locate()), str(ROOT / "book" / "static")]
+    # In _config.yml this would replace the options that Jupyter Book makes from the other settings.
+    config.html_theme_options["logo"] = {
+        "text": config.html_title,
+        "alt_text": "A matrix with three blocks on its diagonal",
+    }
+
+
+def _own_footnotes(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Docstrings number their references from 1 each, and share a page here: let Sphinx number them on."""
+    for position, line in enumerate(lines):
+        lines[position] = re.sub(r"\[(\d+)\](?=_|\s)", rf"[#{name}-\1]", line)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the style sheet and the math script."""
     app.add_directive("status-table", StatusTable)
     app.add_directive("claims-table", ClaimsTable)
-    app.connect("config-inited", _add_local_math)
-    app.config.html_static_path.append(str(ROOT / "book" / "static"))
+    app.connect("config-inited", _configure)
+    app.connect("autodoc-process-docstring", _own_footnotes)
     app.add_css_file("book.css")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

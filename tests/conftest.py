@@ -1,0 +1,32 @@
+"""The book, built once for all tests of its HTML."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modutils.execution import execute
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the HTML of the whole book, built from a copy with every warning fatal, as ``make book`` does."""
+    root = tmp_path_factory.mktemp("book")
+    for name in ("book", "notebooks"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, root)
+    for chapter in CHAPTERS:
+        execute(chapter, root / "_executed" / f"{chapter.stem}.ipynb")
+    jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
+    command = [jupyter_book, "build", "--all", ".", "-W", "-n", "--keep-going"]
+    built = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
+    return root / "_build" / "html"

@@ -1,0 +1,178 @@
+"""What a reader gets: the built HTML, opened from disk without a network."""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urldefrag, urlparse
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup, Tag
+
+from conftest import CHAPTERS, ROOT
+from modutils.claims import Verdict
+
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+NAMES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+
+
+@cache
+def soup(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def pages(html: Path) -> list[Path]:
+    """Every page that a reader can come to; files below ``_static`` are parts of pages."""
+    return [path for path in sorted(html.rglob("*.html")) if "_static" not in path.relative_to(html).parts]
+
+
+def elements(html: Path, selector: str) -> list[tuple[str, Tag]]:
+    return [(str(page.relative_to(html)), element) for page in pages(html) for element in soup(page).select(selector)]
+
+
+def test_every_entry_of_the_contents_is_a_page_and_every_chapter_an_entry(html: Path) -> None:
+    assert [name for name in NAMES if not (html / f"{name}.html").is_file()] == []
+    assert {f"notebooks/{path.stem}" for path in CHAPTERS} == {name for name in NAMES if name.startswith("notebooks/")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_has_a_title_and_text(html: Path, name: str) -> None:
+    article = soup(html / f"{name}.html").select_one("article")
+    assert article is not None
+    assert len(article.select("h1")) == 1
+    assert len(article.get_text().split()) > 20
+
+
+def test_every_image_has_a_description(html: Path) -> None:
+    images = elements(html, "img")
+    assert images
+    poor = [
+        (page, image.get("src"), image.get("alt"))
+        for page, image in images
+        # Without alt text of its own, a figure gets its file's name, which is a hash.
+        if len(str(image.get("alt", "")).split()) < 2 or re.search(r"[0-9a-f]{32}", str(image.get("alt")))
+    ]
+    assert poor == []
+
+
+def test_nothing_is_loaded_from_the_network(html: Path) -> None:
+    loaded = "script[src], img[src], iframe[src], source[src], video[src], audio[src], embed[src], object[data]"
+    sources = [(page, str(tag.get("src") or tag.get("data"))) for page, tag in elements(html, loaded)]
+    links = [
+        (page, str(tag["href"]))
+        for page, tag in elements(html, "link[href]")
+        if not {"next", "prev", "search", "index", "author", "canonical"} & set(tag.get("rel") or [])
+    ]
+    assert len(sources) > len(pages(html))
+    assert [found for found in sources + links if re.match(r"(https?:)?//", found[1])] == []
+    for style in html.rglob("*.css"):
+        outside = re.findall(r"(?:@import|url\()\s*['\"]?(?:https?:)?//[^)]*", style.read_text(encoding="utf-8"))
+        assert outside == [], style.name
+
+
+def test_every_local_link_leads_somewhere(html: Path) -> None:
+    broken = []
+    for page, tag in elements(html, "a[href], link[href], script[src], img[src]"):
+        target = str(tag.get("href") or tag.get("src"))
+        if urlparse(target).scheme or target.startswith("//"):
+            continue
+        file, fragment = urldefrag(target)
+        path = (html / page).parent / unquote(file.partition("?")[0]) if file else html / page
+        if not path.is_file():
+            broken.append((page, target))
+        elif fragment and tag.name == "a" and path.suffix == ".html" and fragment != "":
+            found = soup(path.resolve()).find(id=unquote(fragment))
+            if found is None:
+                broken.append((page, target))
+    assert broken == []
+
+
+def test_buttons_name_files_of_the_repository(html: Path) -> None:
+    repository, branch = CONFIG["repository"]["url"], CONFIG["repository"]["branch"]
+    prefix = re.compile(rf"{re.escape(repository)}/(?:blob|edit)/{branch}/([^?#]+)")
+    for name in NAMES:
+        links = [str(tag["href"]) for tag in soup(html / f"{name}.html").select("a[href]")]
+        named = [match[1] for link in links if (match := prefix.match(link))]
+        (source,) = [f"{name}{suffix}" for suffix in (".py", ".md", ".rst") if (ROOT / f"{name}{suffix}").is_file()]
+        assert set(named) == {source}
+        downloads = [link for link in links if "_sources/" in link]
+        assert [Path(link).name for link in downloads] == [Path(source).name]
+
+
+def test_a_chapter_opens_in_jupyterlab_on_binder(html: Path) -> None:
+    for chapter in CHAPTERS:
+        links = soup(html / "notebooks" / f"{chapter.stem}.html").select('a[href*="mybinder.org"]')
+        assert links
+        for link in links:
+            opened = parse_qs(urlparse(str(link["href"])).query)["urlpath"]
+            assert opened == [f"lab/tree/notebooks/{chapter.name}"]
+
+
+def test_no_path_of_this_machine(html: Path) -> None:
+    private = {str(ROOT), str(html.parents[1]), sys.prefix, str(Path.home()) + "/"}
+    texts = [path for path in html.rglob("*") if path.suffix in {".html", ".js", ".py", ".md", ".txt", ".json"}]
+    assert len(texts) > len(NAMES)
+    found = [
+        (str(path.relative_to(html)), name)
+        for path in texts
+        for name in private
+        if name in path.read_text(encoding="utf-8", errors="replace")
+    ]
+    assert found == []
+
+
+def test_math_is_typeset_by_a_local_script_that_is_not_committed(html: Path) -> None:
+    script = html / "_static" / "tex-svg.js"
+    assert script.stat().st_size > 1_000_000
+    assert not list((ROOT / "book").rglob("*.js"))
+    sources = [str(tag["src"]) for tag in soup(html / f"{NAMES[1]}.html").select("script[src]")]
+    assert any("_static/tex-svg.js" in source for source in sources)
+
+
+def test_every_public_module_is_documented(html: Path) -> None:
+    modules = {f"modutils.{path.stem}" for path in (ROOT / "modutils").glob("[!_]*.py")}
+    headings = {tag.get_text().removesuffix("#") for tag in soup(html / "book" / "api.html").select("article h3")}
+    assert headings == modules
+
+
+def test_every_claim_is_judged_on_the_claims_page(html: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "extension")
+    import modules_book
+
+    article = soup(html / "book" / "claims.html").select_one("article")
+    assert article is not None
+    rows = {row.select("td")[0].get_text(): row.select("td")[2].get_text() for row in article.select("tbody tr")}
+    assert rows == {verdict.id: verdict.verdict for verdict in modules_book.verdicts()}
+    for study in modules_book.studies_without_record():
+        assert f"The study {study} has no record yet" in article.get_text()
+
+
+def test_claims_page_shows_rule_finding_and_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "extension")
+    import modules_book
+
+    found = [
+        Verdict("X1", "p2020", "Units | matter.", "42 %", "above 40 %", "45 %", "[41, 49]", "holds", "It is."),
+        Verdict("X2", "p2020", "More.", "up", "rises", "-1", "", "does not hold", "It falls."),
+    ]
+    text = "\n".join(modules_book.claims_markdown(found))
+    assert "2 claims: 1 holds, 1 does not hold." in text
+    assert r"| [X1](#claim-X1) | Units \| matter. | {bdg-success}`holds` | 45 % [41, 49] |" in text
+    for part in ("42 %", "above 40 %", "It is.", "It falls.", "(claim-X2)="):
+        assert part in text
+
+
+def test_status_page_says_how_each_chapter_was_made(html: Path) -> None:
+    table = soup(html / "book" / "status.html").select_one("article table")
+    assert table is not None
+    rows = [row.get_text(" ", strip=True) for row in table.select("tbody tr")]
+    assert len(rows) == len(CHAPTERS)
+    for row in rows:
+        assert re.search(r"\d{4}-\d\d-\d\d .* \d+ s\b .*[0-9a-f]{7}", row)
+    text = soup(html / "book" / "status.html").get_text()
+    for part in ("Device: ", "Parameters: ", "scale = 'paper'", "Python 3.", "torch "):
+        assert text.count(part) == len(CHAPTERS)
