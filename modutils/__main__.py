@@ -89,7 +89,12 @@ def _run(options: argparse.Namespace) -> None:
     folder = options.output or records.results_folder()
     print(f"{len(cells)} cells of {options.study} at scale {options.scale}; records go to {folder}", flush=True)
     with _executor(options) as executor:
-        done = sweeps.run(cells, folder, executor=executor, progress=sys.stderr.isatty())
+        try:
+            done = sweeps.run(cells, folder, executor=executor, progress=sys.stderr.isatty())
+        except KeyboardInterrupt:
+            kept = sum(records.is_done(cell, folder) for cell in cells)
+            print(f"{kept} of {len(cells)} cells are recorded in {folder}; run again to go on", file=sys.stderr)
+            raise
     print(f"{done} cells computed, {len(cells) - done} were there")
 
 
