@@ -95,7 +95,7 @@ def test_rules_decide_as_they_say(rule: Callable[[Any], Finding], numbers: dict[
 def _controls(trained: float, free: float, same: float) -> Planted:
     numbers: dict[str, Any] = {f"{name}/paper/nmi": _near(free) for name in biclustering.TARGET_FREE}
     numbers |= {f"{name}/paper/nmi": _near(same) for name in biclustering.SAME_TARGET}
-    return Planted(**numbers, **{"predicted class/paper/nmi": _near(trained)})
+    return Planted(**numbers | {"predicted class/paper/nmi": _near(trained)})
 
 
 @pytest.mark.parametrize(
