@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans, SpectralBiclustering
 from sklearn.decomposition import NMF
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import nn
 
@@ -479,13 +481,15 @@ def _target_free(net: nn.Module, layer: str, images: torch.Tensor) -> np.ndarray
 def compare(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any]:
     """Other ways to group units and samples of the same matrix, scored as co-clustering is (beyond the paper)."""
     images, labels = data.load(dataset, "test")
-    positive = np.maximum(_matrix(network(dataset, model, seed), layer, images), 0).astype(np.float64)
+    positive = np.maximum(_matrix(network(dataset, model, seed), layer, images), 0)
     clusterings: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for form in ("paper", "unit"):
         found = _cluster(positive, K, form, seed)
         clusterings[f"co-clustering, {form}"] = (found.row_labels, found.column_labels)
-    factors = NMF(K, init="nndsvda", max_iter=200, tol=1e-3, random_state=seed)
-    units = factors.fit_transform(positive)
+    factors = NMF(K, init="nndsvda", max_iter=50, random_state=seed)
+    with warnings.catch_warnings():  # 50 steps are enough to see which factor is largest
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        units = factors.fit_transform(positive)
     clusterings["non-negative matrix factorization"] = (units.argmax(1), factors.components_.argmax(0))
     rows, columns = positive.any(axis=1), positive.any(axis=0)
     checkerboard = SpectralBiclustering((K, K), method="bistochastic", random_state=seed)
