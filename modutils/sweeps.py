@@ -228,9 +228,11 @@ def _setting(cell: Cell) -> dict[str, Any]:
 
 
 def _numbers(values: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """Every number in nested values by its dotted name; an array counts by its mean and its mean size."""
+    """Every number in nested values by its dotted name, but durations; an array counts by its mean and mean size."""
     if isinstance(values, Mapping):
         for key, item in values.items():
+            if key.endswith("seconds"):
+                continue
             yield from _numbers(item, f"{name}.{key}" if name else key)
     elif isinstance(values, list):
         for index, item in enumerate(values):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,12 @@ def forms(k: int) -> dict[str, dict[str, Any]]:
 def train(*, dataset: str, model: str, activation: str, regularization: str, seed: int) -> dict[str, Any]:
     """Train one network and say how well it does; the weights stay in the cache."""
     images, labels = data.load(dataset, "test")
-    network, losses = _trained(dataset, model, activation, regularization, seed)
+    network, history = _trained(dataset, model, activation, regularization, seed)
     return {
         "test_accuracy": training.accuracy(network, images, labels),
-        "epochs": len(losses),
-        "training_loss": losses,
+        "epochs": len(history["losses"]),
+        "training_loss": history["losses"],
+        "training_cpu_seconds": history["cpu_seconds"],
         "parameters": sum(weights.numel() for weights in network.parameters()),
     }
 
@@ -96,8 +98,8 @@ def _untrained(dataset: str, model: str, activation: str, regularization: str, s
 
 def _trained(
     dataset: str, model: str, activation: str, regularization: str, seed: int
-) -> tuple[nn.Sequential, list[float]]:
-    """The trained network and its loss per epoch, from the cache of networks or trained now."""
+) -> tuple[nn.Sequential, dict[str, Any]]:
+    """The trained network, with its loss per epoch and what training took, from the cache or trained now."""
     params: dict[str, Any] = {
         "dataset": dataset,
         "model": model,
@@ -110,21 +112,23 @@ def _trained(
     if path.exists():
         saved = torch.load(path, weights_only=True)
         network.load_state_dict(saved["weights"])
-        return network, saved["losses"]
+        return network, saved
     images, labels = data.load(dataset, "train")
-    history = training.train(
+    start = time.process_time()
+    losses = training.train(
         network,
         images,
         labels,
         **TRAINING[dataset],
         weight_decay=1e-4 if regularization == "weight_decay" else 0.0,
         seed=seed,
-    )
+    ).losses
+    saved = {"weights": network.state_dict(), "losses": losses, "cpu_seconds": time.process_time() - start}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    torch.save({"weights": network.state_dict(), "losses": history.losses}, partial)
+    torch.save(saved, partial)
     partial.replace(path)
-    return network, history.losses
+    return network, saved
 
 
 def _weights_path(params: dict[str, Any]) -> Path:
