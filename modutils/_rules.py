@@ -38,13 +38,11 @@ _ELEMENTWISE: dict[Any, str] = {
     for suffix in ("", "_")
     if hasattr(space, name + suffix)
 }
+# Function with indices, and the number of axes it pools.
 _MAX_POOL: dict[Any, tuple[Any, int]] = {
-    torch.max_pool1d: (F.max_pool1d_with_indices, 1),
-    F.max_pool1d: (F.max_pool1d_with_indices, 1),
-    torch.max_pool2d: (F.max_pool2d_with_indices, 2),
-    F.max_pool2d: (F.max_pool2d_with_indices, 2),
-    torch.max_pool3d: (F.max_pool3d_with_indices, 3),
-    F.max_pool3d: (F.max_pool3d_with_indices, 3),
+    getattr(space, f"{name}{axes}d"): (getattr(F, f"{name}{axes}d_with_indices"), axes)
+    for axes in (1, 2, 3)
+    for name, space in (("max_pool", torch), ("max_pool", F), ("adaptive_max_pool", F))
 }
 
 # Autograd nodes that are affine; those of the second list only while one of their inputs depends on the layer.
@@ -75,7 +73,7 @@ class _Slope(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Tensor, slope: Tensor) -> Tensor:
         ctx.save_for_backward(slope)
-        return value.view_as(value)
+        return value.clone()  # what follows may work in place
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -107,7 +105,7 @@ class _PoolRescale(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, value: Tensor, winners: Tensor, rows: int, axes: int) -> Tensor:
         ctx.save_for_backward(x, value, winners)
         ctx.rows, ctx.axes = rows, axes
-        return value.view_as(value)
+        return value.clone()  # what follows may work in place
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
@@ -186,7 +184,7 @@ class Rules(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if kwargs.get("training") and kwargs.get("p") != 0:
+        if kwargs.get("training") and kwargs.get("p", kwargs.get("dropout_p")) != 0:
             raise ValueError(
                 f"model calls {func.__name__} in training mode: its output is random, or depends on the other samples "
                 "of the batch; call model.eval() first (and let batch normalisation track its statistics)"
@@ -197,7 +195,7 @@ class Rules(TorchFunctionMode):
             and torch.is_grad_enabled()
             and isinstance(x, Tensor)
             and x.requires_grad
-            # A function of parameters alone has other axes; no gradient to the layer passes through it.
+            # Else it is a function of parameters, through which no gradient passes to the layer.
             and x.ndim > 0
             and x.shape[0] % (self.rows + self.references) == 0
         ):

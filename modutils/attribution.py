@@ -39,10 +39,10 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -75,6 +75,7 @@ class CompletenessError(ValueError):
     """The attributions of a sample do not add up to the change of the output, so they are wrong."""
 
 
+@torch.inference_mode(False)
 def attribute(
     model: nn.Module,
     layer: nn.Module | str,
@@ -193,6 +194,7 @@ def neuron_sample_matrix(
     return neuron_sample_matrices(model, layer, inputs, methods=[method], **arguments)[method]  # type: ignore[arg-type]
 
 
+@torch.inference_mode(False)
 def neuron_sample_matrices(
     model: nn.Module,
     layer: nn.Module | str,
@@ -233,6 +235,7 @@ def neuron_sample_matrices(
     return out
 
 
+@torch.inference_mode(False)
 def layer_activations(model: nn.Module, layer: nn.Module | str, inputs: Tensor, *, batch_size: int = 500) -> Tensor:
     """Output of a layer.
 
@@ -377,12 +380,13 @@ class _Job:
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"model is {self.dtype}; convert it to float32 or float64")
         _check_inputs("inputs", inputs, batch_size)
-        self.inputs, self.methods, self.steps, self.batch_size = inputs, list(methods), steps, batch_size
-        self.baseline = _broadcast_baseline(baseline, inputs, batch_size)
+        self.inputs, self.methods, self.steps, self.batch_size = inputs.detach(), list(methods), steps, batch_size
+        self.baseline = _broadcast_baseline(baseline, inputs, batch_size).detach()
         self.cut = _Cut(model, _find(model, layer))
-        self._probe()
+        with _full_precision(self.device):
+            self._probe()
         self.all_classes = isinstance(target, str)
-        self.target = _check_target(target, len(inputs), self.classes)
+        self.target = _check_target(target, len(inputs), self.classes) if methods else None
 
     def _probe(self) -> None:
         """Run one sample and its baseline through the whole model, and look at what lies above the layer."""
@@ -398,29 +402,44 @@ class _Job:
         except RuntimeError as error:
             shape = tuple(self.inputs.shape)
             raise ValueError(f"inputs of shape {shape} do not pass through the model: {error}") from error
+        self.units = leaf[0].numel()
+        if not self.methods:
+            return
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(f"model returns {got} for 2 samples, not logits of shape (2, classes)")
-        self.units, self.classes = leaf[0].numel(), logits.shape[1]
-        if not self.methods:
-            return
-        if not logits.requires_grad:
-            raise ValueError("layer has no differentiable influence on the output of the model")
-        self.suspects = non_affine_operations(logits, leaf)
-        self.one_bend = not self.suspects and rules.elementwise == 1 and rules.pools == 0
-        if self.classes > 1 and _is_softmax(logits.detach()):
+        self.classes = logits.shape[1]
+        self._look_above(leaf, logits, rules)
+        if "guided_backprop" in self.methods:
+            with Rules(1, 1, guided=True):  # raises if an activation function above the layer is not ReLU
+                self.cut.forward(torch.cat([x, base]), whole=True)
+
+    def _look_above(self, leaf: Tensor, logits: Tensor, rules: Rules) -> None:
+        """What lies between the layer and the logits, from the probe and the rules that it met."""
+        values = logits.detach()
+        if not values.isfinite().all():
+            raise ValueError("model returns logits that are not finite for the first sample or its baseline")
+        if self.classes > 1 and _is_softmax(values):
             raise ValueError(
                 "model returns softmax or log-softmax outputs; attribute logits: pass the model without its last step"
             )
-        if "guided_backprop" in self.methods:
-            odd = [name for name in self.suspects if not name.startswith("MaxPool")]
-            if odd:
-                raise ValueError(
-                    f"method 'guided_backprop' is defined for ReLU networks, but {', '.join(odd)} lies above the "
-                    "layer; use another method, such as 'deeplift'"
-                )
-            with Rules(1, 1, guided=True):
-                self.cut.forward(torch.cat([x, base]), whole=True)
+        self.suspects = non_affine_operations(logits, leaf)
+        # DeepLIFT's completeness holds if and only if `rules` met every non-linearity.
+        seed = torch.linspace(1, 2, self.classes, dtype=self.dtype, device=self.device)
+        multiplier = None
+        if logits.requires_grad:
+            (multiplier,) = torch.autograd.grad(logits[0], leaf, seed, allow_unused=True)
+        if multiplier is None:
+            raise ValueError("layer has no differentiable influence on the output of the model")
+        gap = (multiplier[0] * (leaf[0] - leaf[1]).detach()).sum() - seed @ (values[0] - values[1])
+        complete = not self.suspects and bool(gap.abs() <= 2 * _TOLERANCE["deeplift"][self.dtype] * values.abs().sum())
+        self.one_bend = complete and rules.elementwise == 1 and rules.pools == 0
+        if "guided_backprop" in self.methods and not complete:
+            found = ", ".join(self.suspects) or "a non-linearity written by hand"
+            raise ValueError(
+                f"method 'guided_backprop' is defined for ReLU networks, but {found} lies above the layer; use another "
+                "method, such as 'integrated_gradients'"
+            )
 
     def chunks(self, size: int | None = None) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Samples and baselines (one, or one for each) on the model's device."""
@@ -433,12 +452,7 @@ class _Job:
     def run(self, *, centred: bool) -> Iterator[tuple[slice, dict[str, Tensor]]]:
         """Attributions (seeds, samples, units) by each method, chunk by chunk."""
         for part, x, base in self.chunks():
-            with ExitStack() as stack:
-                if self.device.type == "cuda":  # TF32 convolutions are good to three digits only
-                    cudnn = torch.backends.cudnn
-                    stack.enter_context(
-                        cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.deterministic, allow_tf32=False)
-                    )
+            with _full_precision(self.device):
                 results = _Chunk(self, part, x, base, centred).attribute()
             yield part, results
 
@@ -453,25 +467,15 @@ class _Chunk:
         self.h: Tensor | None = None
 
     def attribute(self) -> dict[str, Tensor]:
-        job = self.job
-        results: dict[str, Tensor] = {}
-        for method in job.methods:
-            if method == "deeplift":
-                results[method] = self._rescaled(rescale)
-            elif method == "integrated_gradients":
-                results[method] = self._integrated_gradients()
-            elif method == "gradient_x_activation":
-                leaf, logits = self._forward()
-                results[method] = _gradients(logits, leaf, self.seeds) * leaf.detach()[: self.rows].flatten(1)
-            elif method == "guided_backprop":
-                results[method] = self._guided()
-            elif method == "conductance":
-                results[method] = self._conductance()
-            else:
-                results[method] = self._internal_influence()
-            if method in _TOLERANCE:
-                self._check_completeness(method, results[method])
-        return results
+        compute: dict[str, Callable[[], Tensor]] = {
+            "deeplift": self._deeplift,
+            "conductance": self._conductance,
+            "internal_influence": self._internal_influence,
+            "integrated_gradients": self._integrated_gradients,
+            "gradient_x_activation": self._gradient_x_activation,
+            "guided_backprop": self._guided_backprop,
+        }
+        return {method: compute[method]() for method in self.job.methods}
 
     def _forward(self, rules: Rules | None = None) -> tuple[Tensor, Tensor]:
         """Layer's value and logits of the samples, as a graph; the first call also stores what all methods use."""
@@ -517,22 +521,38 @@ class _Chunk:
         h = self._values()
         return (h[: self.rows] - h[self.rows :]).flatten(1)
 
+    def _deeplift(self) -> Tensor:
+        result = self._rescaled(rescale)
+        self._check_completeness("deeplift", result.sum(2))
+        return result
+
     def _integrated_gradients(self) -> Tensor:
         nodes, weights = _quadrature(self.job.steps)
         if self.job.one_bend:
             # The input of the one non-linearity is affine in the layer: its mean slope is all one needs.
-            return self._rescaled(path_mean(nodes, weights))
+            result = self._rescaled(path_mean(nodes, weights))
+        else:
+            result = self._mean_gradients(nodes, weights) * self._change()
+        self._check_completeness("integrated_gradients", result.sum(2))
+        return result
+
+    def _mean_gradients(self, nodes: Sequence[float], weights: Sequence[float]) -> Tensor:
+        """Mean of the gradients while the layer goes straight from its value at the baseline to that at the sample."""
         h = self._values()
         n = self.rows
         total = torch.zeros(len(self.seeds), n, self.job.units, dtype=h.dtype, device=h.device)
         for block in self._blocks(nodes):
             at = torch.cat([torch.lerp(h[n:], h[:n], nodes[k]) for k in block])
-            z = self.z[:n].repeat(len(block), *[1] * (self.z.ndim - 1))
+            z = self.z if self.job.cut.is_chain else self.z[:n].repeat(len(block), *[1] * (self.z.ndim - 1))
             for k, (grads, _) in zip(block, self._steps(*self.job.cut.forward(z, at), len(block)), strict=True):
                 total.add_(grads, alpha=weights[k])
-        return total * self._change()
+        return total
 
-    def _guided(self) -> Tensor:
+    def _gradient_x_activation(self) -> Tensor:
+        leaf, logits = self._forward()
+        return _gradients(logits, leaf, self.seeds) * self._values()[: self.rows].flatten(1)
+
+    def _guided_backprop(self) -> Tensor:
         leaf, logits = self._forward(Rules(self.rows, self.references, guided=True))
         if not self.centred:
             return _gradients(logits, leaf, self.seeds)
@@ -572,9 +592,15 @@ class _Chunk:
         steps = self._path(_quadrature(self.job.steps + 1)[0])
         grads, value = next(steps)
         total = torch.zeros_like(grads)
+        other = torch.zeros_like(grads[..., 0])
         for next_grads, next_value in steps:
-            total.addcmul_(grads, next_value - value)
+            change = next_value - value
+            total.addcmul_(grads, change)
+            other += torch.linalg.vecdot(next_grads, change)
             grads, value = next_grads, next_value
+        # captum's sum takes the gradient at the left of each interval, and misses completeness by up to 10 % in trained
+        # networks at 50 steps. With the mean of left and right the sum is good enough to tell an error.
+        self._check_completeness("conductance", (total.sum(2) + other) / 2)
         return total
 
     def _internal_influence(self) -> Tensor:
@@ -585,25 +611,27 @@ class _Chunk:
         assert total is not None
         return total
 
-    def _check_completeness(self, method: str, result: Tensor) -> None:
+    def _check_completeness(self, method: str, total: Tensor) -> None:
+        """Compare the sum over units (seeds, samples) with the change of the logits."""
         values, references = self.logits[: self.rows], self.logits[self.rows :]
         expected = torch.einsum("snc,nc->sn", self.seeds, values - references)
         scale = torch.maximum(values.abs().amax(1), references.abs().amax(1))
-        error = (result.sum(2) - expected).abs().amax(0) / scale.clamp_min(torch.finfo(scale.dtype).tiny)
-        tolerance = _TOLERANCE[method][self.job.dtype]
+        error = (total - expected).abs().amax(0) / scale.clamp_min(torch.finfo(scale.dtype).tiny)
         worst = int(error.argmax())
-        if not error[worst] <= tolerance:  # also for NaN
+        if not error[worst] <= _TOLERANCE[method][self.job.dtype]:  # also for NaN
             found = ", ".join(self.job.suspects)
             raise CompletenessError(
                 f"method {method!r}: the attributions of sample {self.part.start + worst} miss the change of the "
-                f"logits by {error[worst]:.1e} of their size, more than {tolerance:.0e}. "
-                + (f"Above the layer lie operations that it may not cover: {found}. " if found else "")
-                + "Either these are beyond the method, or a path of the network bypasses the layer"
-                + (", or more steps are needed." if method != "deeplift" else ".")
+                f"logits by {error[worst]:.1e} of the largest one. "
+                + (f"Above the layer lie operations that the method may not cover: {found}. " if found else "")
+                + "Either an operation above the layer is beyond the method, or a path of the network bypasses it"
+                + ("." if method == "deeplift" else f", or steps={self.job.steps} are too few.")
             )
 
 
-# Largest deviation from completeness, relative to the largest logit.
+# Largest deviation from completeness, relative to the largest logit. DeepLIFT is complete up to rounding: 1e-6 was
+# measured in float32, 1e-15 in float64. A quadrature is not where ReLU bends: with 50 steps 0.009 was measured in CNNs
+# and MLPs trained on MNIST with five activation functions, with 20 steps 0.03.
 _TOLERANCE = {
     "deeplift": {torch.float32: 1e-4, torch.float64: 1e-9},
     "integrated_gradients": {torch.float32: 0.05, torch.float64: 0.05},
@@ -635,6 +663,23 @@ def _is_softmax(outputs: Tensor) -> bool:
     )
 
 
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """On a GPU, convolutions and matrix products in TF32 would be good to three digits only."""
+    if device.type != "cuda":
+        yield
+        return
+    switches: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for switch in switches:
+            switch.allow_tf32 = False
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.allow_tf32 = value
+
+
 def _find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
     named = dict(model.named_modules(remove_duplicate=False))
     if isinstance(layer, str) and layer in named:
@@ -651,8 +696,10 @@ def _check_inputs(name: str, inputs: Tensor, batch_size: int) -> None:
         raise ValueError(f"{name} is {got}; give a floating point tensor")
     if inputs.ndim < 2 or inputs.numel() == 0:
         raise ValueError(f"{name} has shape {tuple(inputs.shape)}; give (samples, ...), not empty")
-    if not all(bool(part.isfinite().all()) for part in inputs.split(batch_size)):
-        raise ValueError(f"{name} holds NaN or infinite values")
+    for start, part in zip(range(0, len(inputs), batch_size), inputs.split(batch_size), strict=True):
+        finite = part.flatten(1).isfinite().all(1)
+        if not finite.all():
+            raise ValueError(f"{name} has NaN or infinite values in sample {start + int(finite.int().argmin())}")
 
 
 def _broadcast_baseline(baseline: Tensor | None, inputs: Tensor, batch_size: int) -> Tensor:
