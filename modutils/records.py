@@ -204,11 +204,17 @@ def _read_cached(study: str, stage: str, params: str, folder: Path) -> Record:
     return read(Cell(study, stage, json.loads(params)), folder)
 
 
-def provenance() -> dict[str, Any]:
-    """Versions, commit, machine and date of the present process, for :func:`write`."""
+def provenance(cell: Cell | None = None) -> dict[str, Any]:
+    """Versions, commit, machine and date of the present process, for :func:`write`.
+
+    The commit is marked "with changes" if files of the package were changed since: those that ``cell`` reaches, if one
+    is given.
+    """
+    parts = code_parts(cell.study, cell.stage) if cell else {}
+    files = {_file(part.rpartition(".")[0]) for part in parts} or {str(Path(__file__).parent)}
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _commit(),
+        "commit": _commit(tuple(sorted(files))),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "device": device_name(),
@@ -230,7 +236,7 @@ def device_name() -> str:
 
 
 @cache
-def _commit() -> str:
+def _commit(files: tuple[str, ...]) -> str:
     folder = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
@@ -300,12 +306,16 @@ def code_parts(study: str, stage: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-@cache
-def _source(module: str) -> str:
+def _file(module: str) -> str:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ValueError(f"module {module!r} does not exist")
-    return Path(spec.origin).read_text()
+    return spec.origin
+
+
+@cache
+def _source(module: str) -> str:
+    return Path(_file(module)).read_text(encoding="utf-8")
 
 
 @cache

@@ -29,7 +29,7 @@ def compute(cell: Cell, folder: Path) -> float:
     wall, cpu = time.perf_counter(), time.process_time()
     values = cell.function(**cell.params)
     seconds = time.perf_counter() - wall
-    provenance = records.provenance() | {
+    provenance = records.provenance(cell) | {
         "seconds": round(seconds, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
         "data": _checksums(cell),
