@@ -243,9 +243,7 @@ def _commit(files: tuple[str, ...]) -> str:
         return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + (
-            " with changes" if git("status", "--porcelain", "--", "modutils", ".") else ""
-        )
+        return git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", *files) else "")
     except (OSError, subprocess.CalledProcessError):
         return "not in a git checkout"
 
