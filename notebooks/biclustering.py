@@ -26,29 +26,25 @@
 # a sentence. This chapter turns each of them into a number with a rule that was fixed beforehand, and says what holds.
 
 # %% tags=["parameters"]
-scale = "paper"  # "paper" shows the record of the full-size runs; "quick" computes all figures here, on small digits
-recompute = False  # True ignores the record and runs the chosen scale again (at paper scale: hours)
-seed = 0  # of the small network on this page, not of the record
+# "paper" shows the record of the full-size runs; "quick" computes all figures here, on digits
+scale = "paper"
+# True ignores the record and runs the chosen scale anew (at paper scale: hours)
+recompute = False
+# of the small network on this page, not of the record
+seed = 0
 
 # %%
-import copy
-import os
-import tempfile
-import time
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import HTML
 from myst_nb import glue
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from modutils import attribution, coclustering, coherence, data, lesions, networks, plotting, records, sweeps, training
-from modutils.studies.biclustering import cells, claims, figures
+from modutils import plotting
+from modutils.studies.biclustering import cells, figures
 
-plan = cells.plan(scale)  # every piece of work of the chosen scale; an unknown scale is an error
+# Every piece of work of the chosen scale; an unknown scale is an error.
+plan = cells.plan(scale)
 plt.rcParams.update(plotting.STYLE)
 
 # %% mystnb={"figure": {"name": "fig-idea", "caption": "The idea, on a made-up layer of 18 units. (a) Pick one layer of a trained network. (b) Score every unit for every sample; red is support for the prediction. (c) Sort units and samples together until the support gathers in blocks. Each block is a module; its colour marks its units in (a)."}, "image": {"alt": "A small network with one coloured layer, an unsorted matrix of scores, and the same matrix sorted into three diagonal blocks", "width": "100%"}} tags=["hide-input"]
@@ -64,13 +60,17 @@ figures.idea()
 # before training. It will matter later.
 
 # %%
+import copy
+
+from modutils import data, networks, training
+
 images, labels = data.load("digits", "train")
 test_images, test_labels = data.load("digits", "test")
 
 torch.manual_seed(seed)
 network = networks.cnn(image_size=8)
 untrained = copy.deepcopy(network).eval()
-history = training.train(network, images, labels, epochs=15, batch_size=32, seed=seed)
+training.train(network, images, labels, epochs=15, batch_size=32, seed=seed)
 accuracy = training.accuracy(network, test_images, test_labels)
 network
 
@@ -100,11 +100,14 @@ glue("live-test", len(test_images), display=False)
 # Here are the scores of every unit for all ten classes on one image, and the check that they add up.
 
 # %%
+from modutils import attribution
+
 image, black = test_images[:1], torch.zeros(1, 1, 8, 8)
-a = attribution.attribute(network, "act2", image, method="deeplift", target="all")[0]
+a = attribution.attribute(network, "act2", image, target="all")[0]
 change = (training.predict(network, image) - training.predict(network, black))[0]
 print("scores: classes × units =", tuple(a.shape))
-print(f"largest error of the sum: {(a.sum(1) - change).abs().max():.1e} logits")
+error = (a.sum(dim=1) - change).abs().max()
+print(f"largest error of the sum: {error:.1e} logits")
 
 # %% mystnb={"figure": {"name": "fig-one-image", "caption": "One image and the scores of its units for the predicted class, largest first. A few units carry most of the sum; some speak against the class."}, "image": {"alt": "A digit of 8 by 8 pixels beside a falling curve of unit scores that crosses zero", "width": "100%"}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 2.6), width_ratios=(1, 2.6))
@@ -132,13 +135,15 @@ plt.show()
 # $f_{\hat y} - \frac{1}{C} \sum_c f_c$. The cell below does both.
 
 # %%
-e = attribution.neuron_sample_matrix(network, "act2", test_images).numpy()  # (units, samples)
-
-every = attribution.attribute(network, "act2", test_images, target="all")  # (samples, classes, units)
-predicted = training.predict(network, test_images).argmax(1)
-by_definition = every[torch.arange(len(every)), predicted] - every.mean(1)
+e = attribution.neuron_sample_matrix(network, "act2", test_images).numpy()
 print("matrix: units × samples =", e.shape)
-print(f"one pass against ten: largest difference {np.abs(by_definition.T.numpy() - e).max():.1e} logits")
+
+# The definition: all ten classes, shape (samples, classes, units)
+every = attribution.attribute(network, "act2", test_images, target="all")
+predicted = training.predict(network, test_images).argmax(dim=1)
+by_definition = every[torch.arange(len(every)), predicted] - every.mean(dim=1)
+error = np.abs(by_definition.T.numpy() - e).max()
+print(f"one pass against ten: largest difference {error:.1e} logits")
 
 # %% [markdown]
 # ### Co-clustering
@@ -149,13 +154,19 @@ print(f"one pass against ten: largest difference {np.abs(by_definition.T.numpy()
 # matrix $A = \max(e, 0)$ by the roots of its row and column sums, take singular vectors, run k-means.
 
 # %%
-A = np.maximum(e, 0)  # only support makes an edge
-rows, columns = A.any(axis=1), A.any(axis=0)  # a unit without any edge belongs to no module
-A = A[rows][:, columns]
-row_sum, column_sum = A.sum(1, keepdims=True), A.sum(0, keepdims=True)
+from sklearn.cluster import KMeans
 
-U, singular_values, Vt = np.linalg.svd(A / np.sqrt(row_sum * column_sum), full_matrices=False)
-points = np.vstack([U[:, 1:5] / np.sqrt(row_sum), Vt[1:5].T / np.sqrt(column_sum.T)])  # the first vector is trivial
+# Only support makes an edge; a unit or sample without any edge is left out.
+A = np.maximum(e, 0)
+rows, columns = A.any(axis=1), A.any(axis=0)
+A = A[rows][:, columns]
+
+row_scale = np.sqrt(A.sum(axis=1, keepdims=True))
+column_scale = np.sqrt(A.sum(axis=0, keepdims=True))
+U, singular_values, Vt = np.linalg.svd(A / row_scale / column_scale, full_matrices=False)
+
+# The first vector is trivial; the next four place units and samples in one space.
+points = np.vstack([U[:, 1:5] / row_scale, Vt[1:5].T / column_scale.T])
 by_hand = KMeans(10, n_init=10, random_state=seed).fit_predict(points)
 
 # %% [markdown]
@@ -163,16 +174,23 @@ by_hand = KMeans(10, n_init=10, random_state=seed).fit_predict(points)
 # out of $k = 10$. The library's function does the same, and marks what it had to leave out with −1.
 
 # %%
-found = coclustering.spectral_cocluster(e, 10, n_vectors=4, embedding="degree", seed=seed)
+from sklearn.metrics import adjusted_rand_score
+
+from modutils import coclustering
+
+form = {"n_vectors": 4, "embedding": "degree", "seed": seed}
+found = coclustering.spectral_cocluster(e, 10, **form)
+
 agreement = adjusted_rand_score(by_hand[: rows.sum()], found.row_labels[rows])
-print(f"agreement of units, by hand and by the library (ARI, 1 is equal): {agreement:.3f}")
+print(f"by hand and by the library: agreement {agreement:.3f} (1 is equal)")
 print("units without a module:", (found.row_labels == -1).sum())
 
 # %% mystnb={"figure": {"name": "fig-live-blocks", "caption": "The matrix of the small network as it comes (a) and sorted by module (b). Lines separate modules. Red: support for the predicted class; colour is full at the 99th percentile. Compare this with the same figure at full size, {numref}`fig-1b`."}, "image": {"alt": "Two signed matrices side by side: a striped one, and the same sorted into blocks along the diagonal", "width": "100%"}} tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.4), sharey=True)
 limit = np.percentile(np.abs(e), 99)
-by_row, by_column = np.argsort(found.row_labels, kind="stable"), np.argsort(found.column_labels, kind="stable")
-left.imshow(e, cmap=plotting.DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="antialiased")
+by_row = np.argsort(found.row_labels, kind="stable")
+by_column = np.argsort(found.column_labels, kind="stable")
+left.imshow(e, cmap=plotting.DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
 plotting.diverging_image(right, e[by_row][:, by_column], limit, label="score e (logits)")
 for edge in np.flatnonzero(np.diff(found.row_labels[by_row])):
     right.axhline(edge + 0.5, color="black", linewidth=0.5)
@@ -192,6 +210,10 @@ plt.show()
 # No label was used so far, or so it seems. Count the true classes of the samples in each module:
 
 # %%
+from sklearn.metrics import normalized_mutual_info_score
+
+from modutils import coherence
+
 table = coherence.class_table(found.column_labels, test_labels, k=10)
 nmi = normalized_mutual_info_score(test_labels, found.column_labels)
 purity = coherence.purity(found.column_labels, test_labels)
@@ -220,27 +242,33 @@ glue("live-nmi", nmi, display=False)
 # and with removing random units, always the same number. More modules, $k = 40$, make the curve smoother.
 
 # %%
-half = len(test_images) // 2
-first = attribution.neuron_sample_matrix(network, "act2", test_images[:half]).numpy()
-forty = coclustering.spectral_cocluster(first, 40, n_vectors=6, embedding="degree", seed=seed)
+from modutils import lesions
 
-heaviest_first = coclustering.module_order(first, forty.row_labels, forty.column_labels, 40)
-modules = [np.flatnonzero(forty.row_labels == module) for module in (*heaviest_first, -1)]
+half = len(test_images) // 2
+first = e[:, :half]
+forty = coclustering.spectral_cocluster(first, 40, **form | {"n_vectors": 6})
+
+# The heaviest module goes first, units without a module go last.
+order = coclustering.module_order(first, forty.row_labels, forty.column_labels, 40)
+modules = [np.flatnonzero(forty.row_labels == module) for module in (*order, -1)]
 cuts = np.cumsum([len(module) for module in modules])[:-1]
-orders = {
+greedy = np.argsort(-first.mean(axis=1))
+random = np.random.default_rng(seed).permutation(len(first))
+
+removals = {
     "by module": modules,
-    "greedy": np.split(np.argsort(-first.mean(axis=1)), cuts),
-    "random": np.split(np.random.default_rng(seed).permutation(len(first)), cuts),
+    "greedy": np.split(greedy, cuts),
+    "random": np.split(random, cuts),
 }
-curves = {
-    name: lesions.ablation_curve(network, "act2", test_images[half:], test_labels[half:], groups) / half
-    for name, groups in orders.items()
-}
+second = test_images[half:], test_labels[half:]
+correct = {}
+for name, groups in removals.items():
+    correct[name] = lesions.ablation_curve(network, "act2", *second, groups)
 
 # %% mystnb={"figure": {"name": "fig-live-removal", "caption": "Accuracy of the small network on the second half of the test images while units are removed. One network, one random order: a single draw, without an interval. {numref}`fig-5a` has both at full size."}, "image": {"alt": "Three falling curves of accuracy against the number of removed units", "width": "85%"}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(plotting.WIDTH * 0.85, 3.4))
-for name, curve in curves.items():
-    ax.plot([0, *cuts, len(first)], curve, label=name)
+for name, count in correct.items():
+    ax.plot([0, *cuts, len(first)], count / half, label=name)
 ax.set(xlabel="units removed", ylabel="accuracy", ylim=(0, 1.01))
 ax.legend()
 plt.show()
@@ -255,8 +283,9 @@ plt.show()
 # the same classes. Cluster as before.
 
 # %%
-told = attribution.neuron_sample_matrix(untrained, "act2", test_images, target=predicted).numpy()
-of_untrained = coclustering.spectral_cocluster(told, 10, n_vectors=4, embedding="degree", seed=seed)
+target = predicted
+told = attribution.neuron_sample_matrix(untrained, "act2", test_images, target=target)
+of_untrained = coclustering.spectral_cocluster(told, 10, **form)
 untrained_nmi = normalized_mutual_info_score(test_labels, of_untrained.column_labels)
 
 # %% tags=["remove-cell"]
@@ -274,44 +303,39 @@ glue("live-untrained-accuracy", 100 * training.accuracy(untrained, test_images, 
 # The paper dissects one pre-trained network. We train our own, once per seed, so that every number comes with an interval.
 
 # %%
+import os
+import tempfile
+from pathlib import Path
+
+from modutils import records, sweeps
+from modutils.studies.biclustering import claims
+
 folder = records.results_folder()
 if scale == "quick" or recompute:
     scratch = tempfile.TemporaryDirectory()
     folder = Path(scratch.name)
     with sweeps.processes(os.cpu_count() or 1) as executor:
         sweeps.run(plan, folder, executor=executor, progress=False)
+
 record = records.Results(plan, folder)
-settings = {name: claims.Setting(record, name) for name in dict.fromkeys(cell.params["dataset"] for cell in plan)}
-main = next(iter(settings.values()))
-verdicts = {name: claims.evaluate(name, scale=scale, results=record) for name in settings}
+names = list(dict.fromkeys(cell.params["dataset"] for cell in plan))
+settings = [claims.Setting(record, name) for name in names]
+main, last = settings[0], settings[-1]
+verdicts = {}
+for name in names:
+    verdicts[figures.DATASETS[name]] = claims.evaluate(name, scale=scale, results=record)
 
 # %% tags=["remove-cell"]
-name = main.where["dataset"]
-accuracies = 100 * record.numbers("train", "test_accuracy", dataset=name, model="cnn", activation="relu")
-glue("dataset", figures.DATASETS[name], display=False)
-glue("lowest-accuracy", accuracies.min(), display=False)
-glue("mean-accuracy", accuracies.mean(), display=False)
-glue("images", figures.images_used(main), display=False)
-glue("scale", scale, display=False)
-glue(
-    "how",
-    "read from the committed record" if folder == records.results_folder() else "computed for this page",
-    display=False,
-)
-for key, text in figures.origin(record).items():
-    glue(f"record-{key}", text, display=False)
-for row in verdicts[name]:
-    for field in ("verdict", "value", "interval", "why"):
-        glue(f"{row.id}-{field}", getattr(row, field), display=False)
+reached = 100 * record.numbers("train", "test_accuracy", dataset=names[0], model="cnn", activation="relu")
+glue("dataset", figures.DATASETS[names[0]], display=False)
+glue("lowest-accuracy", float(reached.min()), display=False)
+glue("mean-accuracy", float(reached.mean()), display=False)
+glue("grid-seeds", figures.complete_seeds(record), display=False)
+
+# %% tags=["remove-input"]
+HTML(figures.origin_box(record, scale, committed=folder == records.results_folder()))
 
 # %% [markdown]
-# :::{admonition} Where these numbers come from
-# :class: note
-# Scale **{glue:text}`scale`**, {glue:text}`how`: {glue:text}`record-cells` pieces of work ({glue:text}`record-missing` missing),
-# {glue:text}`record-seeds` training seeds, {glue:text}`record-hours` hours of processor time, {glue:text}`record-dates`.
-# Code changed since: {glue:text}`record-changed`. Details in {ref}`sec-record`.
-# :::
-#
 # The networks reach {glue:text}`mean-accuracy:.2f` % test accuracy on average, the worst {glue:text}`lowest-accuracy:.2f` %.
 
 # %% [markdown]
@@ -323,20 +347,14 @@ for row in verdicts[name]:
 # %% mystnb={"figure": {"name": "fig-1a", "caption": "**Figure 1a of the paper.** The neuron–sample matrix ({glue:text}`dataset`). Rows are units in the order of the layer (channel after channel), columns are test images as they come. Look for how much is white: white is zero. The thumbnail averages neighbouring entries, so the true matrix is emptier than it looks."}, "image": {"alt": "Matrix of 1600 units by 10000 images, mostly white with scattered red and blue", "width": "100%"}} tags=["hide-input"]
 figures.matrix(main)
 
-# %% [markdown]
-# :::{admonition} Claim B1: the matrix is very sparse
-# :class: seealso
-# **{glue:text}`B1-verdict`.** {glue:text}`B1-value` ({glue:text}`B1-interval`). {glue:text}`B1-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B1"))
 
 # %% mystnb={"figure": {"name": "fig-1b", "caption": "**Figure 1b of the paper.** The same matrix ({glue:text}`dataset`) sorted by module; lines separate the modules, numbered as the algorithm left them. Look along the diagonal for the blocks, then beside it: rows and columns are not empty outside their block."}, "image": {"alt": "The matrix sorted into ten groups of units and ten of images, with redder blocks on the diagonal", "width": "100%"}} tags=["hide-input"]
 figures.matrix_in_modules(main)
 
-# %% [markdown]
-# :::{admonition} Claim B2: sorting shows blocks
-# :class: seealso
-# **{glue:text}`B2-verdict`.** {glue:text}`B2-value` ({glue:text}`B2-interval`). {glue:text}`B2-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B2"))
 
 # %% [markdown]
 # ### How are the scores distributed?
@@ -347,20 +365,14 @@ figures.matrix_in_modules(main)
 # %% mystnb={"figure": {"name": "fig-2", "caption": "**Figure 2 of the paper.** Scores in the whole matrix (a) and in one block (b) ({glue:text}`dataset`). Look at where the mass lies relative to the black line at zero. The vertical axis is logarithmic; on a linear one the bar at zero hides all else."}, "image": {"alt": "Two histograms of scores, the upper one peaked at zero with two tails, the lower one on the positive side", "width": "100%"}} tags=["hide-input"]
 figures.scores(main)
 
-# %% [markdown]
-# :::{admonition} Claim B3: over the whole matrix, scores are centred at zero
-# :class: seealso
-# **{glue:text}`B3-verdict`.** {glue:text}`B3-value` ({glue:text}`B3-interval`). {glue:text}`B3-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B3"))
 
 # %% mystnb={"figure": {"name": "fig-2-all", "caption": "Figure 2b for every block ({glue:text}`dataset`). If the paper's block is typical, all ten lie to the right of zero."}, "image": {"alt": "Ten small histograms, one for each block", "width": "100%"}} tags=["hide-input"]
 figures.scores_of_every_block(main)
 
-# %% [markdown]
-# :::{admonition} Claim B4: inside a block the mass is positive
-# :class: seealso
-# **{glue:text}`B4-verdict`.** {glue:text}`B4-value` ({glue:text}`B4-interval`). {glue:text}`B4-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B4"))
 
 # %% [markdown]
 # ### Do the samples of a module look alike?
@@ -370,11 +382,8 @@ figures.scores_of_every_block(main)
 # %% mystnb={"figure": {"name": "fig-3", "caption": "**Figures 3a and 3b of the paper.** Random samples of the first two modules ({glue:text}`dataset`); the numbers above count their true classes. Images: MNIST by LeCun, Cortes and Burges, CC BY-SA 3.0."}, "image": {"alt": "Two sheets of 25 handwritten digits, each sheet mostly of one digit", "width": "100%"}} tags=["hide-input"]
 figures.samples(main)
 
-# %% [markdown]
-# :::{admonition} Claim B5: samples of a module look alike
-# :class: seealso
-# **{glue:text}`B5-verdict`.** {glue:text}`B5-value` ({glue:text}`B5-interval`). {glue:text}`B5-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B5"))
 
 # %% [markdown]
 # ### Which classes are in a module?
@@ -384,11 +393,8 @@ figures.samples(main)
 # %% mystnb={"figure": {"name": "fig-4", "caption": "**Figure 4 of the paper.** (a) Share of each true class in each module ({glue:text}`dataset`), rows sorted by main class. Look for rows with more than one dark cell and for classes without a row. (b) Purity of the paper's modules, of a better conditioned form of the same algorithm, and of k-means on the matrix, on activations and on plain pixels."}, "image": {"alt": "Table of ten modules by ten classes, and dots with intervals for the purity of six groupings", "width": "100%"}} tags=["hide-input"]
 figures.classes_of_modules(main)
 
-# %% [markdown]
-# :::{admonition} Claim B6: each module holds one class
-# :class: seealso
-# **{glue:text}`B6-verdict`.** {glue:text}`B6-value` ({glue:text}`B6-interval`). {glue:text}`B6-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B6"))
 
 # %% [markdown]
 # Whether this is a discovery is another matter. {ref}`sec-controls` asks where the classes come from.
@@ -402,11 +408,8 @@ figures.classes_of_modules(main)
 # %% mystnb={"figure": {"name": "fig-5a", "caption": "**Figure 5a of the paper.** Accuracy while units of one layer are set to zero ({glue:text}`dataset`). Look at which curve falls first, and whether the bands overlap."}, "image": {"alt": "Three curves of accuracy against the share of removed units, with bands", "width": "100%"}} tags=["hide-input"]
 figures.removal(main)
 
-# %% [markdown]
-# :::{admonition} Claim B10: removing modules hurts most
-# :class: seealso
-# **{glue:text}`B10-verdict`.** {glue:text}`B10-value` ({glue:text}`B10-interval`). {glue:text}`B10-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B10"))
 
 # %% [markdown]
 # {numref}`fig-5b` is Figure 5b: always by module, but the modules come from the matrices of different attribution methods.
@@ -414,11 +417,8 @@ figures.removal(main)
 # %% mystnb={"figure": {"name": "fig-5b", "caption": "**Figure 5b of the paper.** Accuracy while modules are removed, for modules from six attribution methods ({glue:text}`dataset`). DeepLIFT and integrated gradients differ by clustering noise only: here they are the same method ({ref}`sec-same`)."}, "image": {"alt": "Six curves of accuracy against the share of removed units, close to each other", "width": "100%"}} tags=["hide-input"]
 figures.removal_by_method(main)
 
-# %% [markdown]
-# :::{admonition} Claim B11: the attribution method makes no difference
-# :class: seealso
-# **{glue:text}`B11-verdict`.** {glue:text}`B11-value` ({glue:text}`B11-interval`). {glue:text}`B11-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B11"))
 
 # %% [markdown]
 # The rule asks for more than the paper did. A test that finds no difference has not shown that there is none; only an
@@ -430,7 +430,7 @@ figures.removal_by_method(main)
 # seeds. {doc}`/book/claims` has the rules in words and what lies behind each verdict.
 
 # %% tags=["hide-input"]
-HTML(figures.verdict_table({figures.DATASETS[name]: rows for name, rows in verdicts.items()}))
+HTML(figures.verdict_table(verdicts))
 
 # %% [markdown]
 # ## What the paper leaves open
@@ -451,11 +451,8 @@ HTML(figures.verdict_table({figures.DATASETS[name]: rows for name, rows in verdi
 # %% mystnb={"figure": {"name": "fig-controls", "caption": "Where the agreement with classes comes from ({glue:text}`dataset`). Filled dots: normalised mutual information (NMI) of sample clusters and true classes, by what the matrix was told. Hollow dots: NMI with the class that was given as the target. Compare the first row with the untrained networks that get the same targets, then with the target-free rows."}, "image": {"alt": "Dots with intervals for twelve ways to make the matrix, trained networks in blue and untrained in orange", "width": "100%"}} tags=["hide-input"]
 figures.controls(main)
 
-# %% [markdown]
-# :::{admonition} Claim B7: no label supervision
-# :class: seealso
-# **{glue:text}`B7-verdict`.** {glue:text}`B7-value` ({glue:text}`B7-interval`). {glue:text}`B7-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B7"))
 
 # %% [markdown]
 # What a fair statement needs is the trained network *without* targets. Those rows are above k-means on pixels or not, and well
@@ -470,11 +467,8 @@ figures.controls(main)
 # %% mystnb={"figure": {"name": "fig-places", "caption": "Where the units of the modules sit ({glue:text}`dataset`). (a) For each module, units per position over those expected if they were spread evenly; white is even. (b) The module number of every unit in the first channels; – is unassigned. (c) Five tests in standard deviations of their null; the grey strip is ±2."}, "image": {"alt": "Ten small heat maps of positions, sixteen channels with module numbers, and five dots far from zero or not", "width": "100%"}} tags=["hide-input"]
 figures.places(main)
 
-# %% [markdown]
-# :::{admonition} Claim B8: modules have no spatial relation
-# :class: seealso
-# **{glue:text}`B8-verdict`.** {glue:text}`B8-value` ({glue:text}`B8-interval`). {glue:text}`B8-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B8"))
 
 # %% [markdown]
 # ### One module at a time
@@ -486,17 +480,11 @@ figures.places(main)
 # %% mystnb={"figure": {"name": "fig-lesions", "caption": "Accuracy lost when one module alone is removed ({glue:text}`dataset`). (a) Points lost in each true class; rows and columns are sorted as in {numref}`fig-4`, so damage to a module's own class lies on the diagonal. (b) Points lost by a module's own samples, by all others, and by its own samples when as many random units are removed."}, "image": {"alt": "Table of accuracy lost by module and class, and three dots with intervals below it", "width": "100%"}} tags=["hide-input"]
 figures.lesions_by_class(main)
 
-# %% [markdown]
-# :::{admonition} Claim B13: modules matter for their own samples
-# :class: seealso
-# **{glue:text}`B13-verdict`.** {glue:text}`B13-value` ({glue:text}`B13-interval`). {glue:text}`B13-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B13"))
 
-# %% [markdown]
-# :::{admonition} Claim B14: modules are small
-# :class: seealso
-# **{glue:text}`B14-verdict`.** {glue:text}`B14-value` ({glue:text}`B14-interval`). {glue:text}`B14-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B14"))
 
 # %% [markdown]
 # ### Do attribution methods agree?
@@ -508,11 +496,8 @@ figures.lesions_by_class(main)
 # %% mystnb={"figure": {"name": "fig-methods", "caption": "Six attribution methods on the same networks ({glue:text}`dataset`). (a) Share of entries above zero. (b) Agreement of sample clusters with classes. (c) Agreement of two methods: units in the upper right triangle, samples in the lower left."}, "image": {"alt": "Dots for sparsity and coherence of six methods, and a six by six table of their agreement", "width": "100%"}} tags=["hide-input"]
 figures.methods_side_by_side(main)
 
-# %% [markdown]
-# :::{admonition} Claim B12: methods agree in what one sees
-# :class: seealso
-# **{glue:text}`B12-verdict`.** {glue:text}`B12-value` ({glue:text}`B12-interval`). {glue:text}`B12-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B12"))
 
 # %% [markdown]
 # (sec-same)=
@@ -528,11 +513,12 @@ figures.methods_side_by_side(main)
 # they are on the small network; what is left is the error of the numerical integral with 50 steps.
 
 # %%
-pair = attribution.neuron_sample_matrices(network, "act2", test_images, methods=("deeplift", "integrated_gradients"))
+methods = ("deeplift", "integrated_gradients")
+pair = attribution.neuron_sample_matrices(network, "act2", test_images, methods=methods)
 one, other = (matrix.numpy().ravel() for matrix in pair.values())
-print(
-    f"correlation {np.corrcoef(one, other)[0, 1]:.7f}, largest difference {np.abs(one - other).max() / np.abs(one).max():.1e} of the largest score"
-)
+error = np.abs(one - other).max() / np.abs(one).max()
+print(f"correlation {np.corrcoef(one, other)[0, 1]:.7f}")
+print(f"largest difference: {error:.1%} of the largest score")
 
 # %% [markdown]
 # ### How many modules?
@@ -543,11 +529,8 @@ print(
 # %% mystnb={"figure": {"name": "fig-k", "caption": "(a) Singular values of the normalised matrix ({glue:text}`dataset`), descending; look for a step at the dashed line. (b) Agreement with classes and stability between k-means seeds for other numbers of modules. Where units move between k-means seeds, a statement about a single module is worth little."}, "image": {"alt": "A falling curve of singular values, and three series of dots for four numbers of modules", "width": "100%"}} tags=["hide-input"]
 figures.number_of_modules(main)
 
-# %% [markdown]
-# :::{admonition} Claim B15: ten modules suit the data
-# :class: seealso
-# **{glue:text}`B15-verdict`.** {glue:text}`B15-value` ({glue:text}`B15-interval`). {glue:text}`B15-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B15"))
 
 # %% [markdown]
 # ### Where the paper is silent
@@ -584,26 +567,23 @@ figures.ways_to_remove(main)
 # {cite:p}`xiao2017fashion`, which has the format of MNIST but photographs of clothes.
 
 # %% mystnb={"figure": {"name": "fig-settings", "caption": "The main numbers for every network and data set of the record. Dashed lines are the bars of claims B1, B2 and B6; in (d) it is no difference between the trained network and an untrained one that is given the same targets."}, "image": {"alt": "Four panels of dots with intervals, one row for each network and data set", "width": "100%"}} tags=["hide-input"]
-figures.settings_side_by_side(record, list(settings))
+figures.settings_side_by_side(record, names)
 
-# %% [markdown]
-# :::{admonition} Claim B9: perceptrons show the same
-# :class: seealso
-# **{glue:text}`B9-verdict`.** {glue:text}`B9-value` ({glue:text}`B9-interval`). {glue:text}`B9-why`
-# :::
+# %% tags=["remove-input"]
+HTML(figures.verdict_box(verdicts, "B9"))
 
 # %% mystnb={"figure": {"name": "fig-fashion-classes", "caption": "As {numref}`fig-4`, for the last data set of the record (Fashion-MNIST by Zalando, MIT licence). Classes that look alike, such as shirts and pullovers, are where modules can differ from classes."}, "image": {"alt": "Table of ten modules by ten classes of clothes, and dots for the purity of six groupings", "width": "100%"}} tags=["hide-input"]
-figures.classes_of_modules(settings[list(settings)[-1]])
+figures.classes_of_modules(last)
 
 # %% mystnb={"figure": {"name": "fig-fashion-removal", "caption": "As {numref}`fig-5a`, for the last data set of the record."}, "image": {"alt": "Three curves of accuracy against the share of removed units, with bands", "width": "100%"}} tags=["hide-input"]
-figures.removal(settings[list(settings)[-1]])
+figures.removal(last)
 
 # %% [markdown]
 # ### The investigation that the paper asks for
 #
 # The paper ends with its limitation: it has not tested "different layers, different activation function, different models
 # trained on more diverse datasets", and calls such an investigation necessary. Here is a first one: three layers, five activation
-# functions, two models and two data sets, {glue:text}`record-grid_seeds` training seeds each. {numref}`fig-grid-modules` asks what
+# functions, two models and two data sets, {glue:text}`grid-seeds` training seeds each. {numref}`fig-grid-modules` asks what
 # the modules look like, {numref}`fig-grid-tests` what they do.
 
 # %% mystnb={"figure": {"name": "fig-grid-modules", "caption": "The grid, part one: what modules look like. (a) Sparsity. (b) Strength of the blocks. (c) Agreement of sample clusters with the predicted classes. (d) The same minus the agreement that an untrained network reaches when it is given these classes as targets: white means that training adds nothing."}, "image": {"alt": "Four heat tables of layers by data sets and activation functions", "width": "100%"}} tags=["hide-input"]
@@ -623,16 +603,25 @@ figures.grid_of_tests(record)
 
 
 # %%
+import time
+
+
 def processor_seconds(work):
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
-ten = processor_seconds(
-    lambda: [attribution.attribute(network, "act2", test_images, target=label) for label in range(10)]
-)
-one = min(processor_seconds(lambda: attribution.neuron_sample_matrix(network, "act2", test_images)) for _ in range(3))
+def ten_attributions():
+    for label in range(10):
+        attribution.attribute(network, "act2", test_images, target=label)
+
+
+def one_attribution():
+    attribution.neuron_sample_matrix(network, "act2", test_images)
+
+
+ten, one = processor_seconds(ten_attributions), processor_seconds(one_attribution)
 print(f"ten attributions {ten:.3f} s, one {one:.3f} s: {ten / one:.0f} times less")
 
 # %% [markdown]
@@ -642,15 +631,12 @@ print(f"ten attributions {ten:.3f} s, one {one:.3f} s: {ten / one:.0f} times les
 # (sec-record)=
 # ## The record
 #
-# {glue:text}`record-cells` pieces of work, {glue:text}`record-missing` missing. Each is one file that says how it was made.
-#
-# * Data, with the start of each checksum: {glue:text}`record-data`
-# * Training seeds: {glue:text}`record-seeds`; in the grid {glue:text}`record-grid_seeds`
-# * Made: {glue:text}`record-dates`, at commit {glue:text}`record-commits`
-# * Machine: {glue:text}`record-devices`, one thread for each piece of work
-# * Versions: {glue:text}`record-versions`
-# * Stages whose code has changed since: {glue:text}`record-changed`
-#
+# Every piece of work is one file that says how it was made, so this section is made from the record itself.
+
+# %% tags=["remove-input"]
+HTML(figures.origin_table(record))
+
+# %% [markdown]
 # Processor time, stage by stage:
 
 # %% tags=["hide-input"]
@@ -661,10 +647,10 @@ HTML(figures.durations(record))
 #
 # Open this page in JupyterLab (`make lab`, or the rocket above) and change three things.
 #
-# 1. **Ask a stupid question.** In *A question to take along*, replace `target=predicted` by a random class for every image,
-#    `target=torch.randint(10, predicted.shape)`, and compare the clusters with these classes. The untrained network will
+# 1. **Ask a stupid question.** In *A question to take along*, replace `target = predicted` by a random class for every image,
+#    `target = torch.randint(10, predicted.shape)`, and compare the clusters with these classes. The untrained network will
 #    group images by whatever you tell it.
-# 2. **Use all the vectors.** Set `n_vectors=9, embedding="unit"` in the two calls of `spectral_cocluster`. Nothing else has changed:
+# 2. **Use all the vectors.** Set `form = {"n_vectors": 9, "embedding": "unit", "seed": seed}`. Nothing else has changed:
 #    what does this do to purity, and to the curves?
 # 3. **Change the network.** Build it with `networks.cnn(image_size=8, activation="tanh")`, or look at `"act3"`. Is the matrix still
 #    sparse? Are there still blocks?

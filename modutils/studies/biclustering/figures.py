@@ -118,13 +118,13 @@ def idea() -> Figure:
         colors = [COLORS[module] for module in unit_module] if place == 1 else "white"
         network.scatter([place] * len(heights), heights, s=32, c=colors, edgecolors="#555555", linewidths=0.7)
     network.set_axis_off()
-    network.set_title("a trained network")
-    network.text(1, -0.07, "one layer", ha="center", va="top")
+    network.set_title("pick a layer")
+    network.text(1, -0.07, "18 units", ha="center", va="top")
     network.set_ylim(-0.2, 1.03)
 
     for ax, entries, title in (
-        (raw, scores, "score unit × sample"),
-        (ordered, scores[by_unit][:, by_sample], "co-cluster: modules"),
+        (raw, scores, "score its units"),
+        (ordered, scores[by_unit][:, by_sample], "sort into modules"),
     ):
         ax.imshow(entries, cmap=DIVERGING, vmin=-2, vmax=2, aspect="auto")
         ax.set_title(title)
@@ -875,9 +875,38 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
     return f'<table class="table verdicts"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
+def verdict_box(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
+    """One claim with its rule and, for every data set, its verdict and what was found, as HTML.
+
+    Parameters
+    ----------
+    found : mapping
+        As for :func:`verdict_table`.
+    id : str
+        Such as ``B7``.
+    """
+    rows = {name: row for name, verdicts in found.items() for row in verdicts if row.id == id}
+    if not rows:
+        raise ValueError(f"id={id!r} is no claim; there are {', '.join(row.id for row in next(iter(found.values())))}")
+    first = next(iter(rows.values()))
+    lines = "".join(
+        f"<p>{escape(name)}: {_badge(row)} <strong>{escape(row.value)}</strong> "
+        f"{escape(_in_brackets(row.interval))}<br>{escape(row.why)}</p>"
+        for name, row in rows.items()
+    )
+    return (
+        f'<div class="admonition verdict"><p class="admonition-title">Claim {id}: {escape(first.statement)}</p>'
+        f"{lines}<p><small>Rule: {escape(first.rule)}</small></p></div>"
+    )
+
+
 def _badge(row: Verdict) -> str:
     color = _BADGES[row.verdict]
     return f'<span class="sd-badge sd-bg-{color} sd-bg-text-{color}">{_MARKS[row.verdict]} {escape(row.verdict)}</span>'
+
+
+def _in_brackets(text: str) -> str:
+    return f"({text})" if text else ""
 
 
 STAGES = {
@@ -892,45 +921,71 @@ STAGES = {
 }
 
 
-def origin(results: Results) -> dict[str, str]:
-    """Where the record comes from, each answer as text: ``cells``, ``missing``, ``seeds``, ``grid_seeds``, ``data``,
-    ``commits``, ``dates``, ``devices``, ``versions``, ``hours`` (of processor time) and ``changed`` (stages whose code
-    is not what it was)."""
+def origin_box(results: Results, scale: str, *, committed: bool) -> str:
+    """In a few sentences where the numbers come from, as HTML; ``committed`` if from the record of the repository."""
+    found = _recorded(results)
+    missing = len(results.cells) - len(found)
+    sentences = [
+        f"Scale “{scale}”, {'read from the committed record' if committed else 'computed for this page'}: "
+        f"{len(found)} pieces of work, {_hours(found)} of processor time, {_dates(found)}.",
+        f"{missing} pieces of work are missing." if missing else "",
+        f"The code of these stages has changed since: {_changed(found)}." if _changed(found) else "",
+    ]
+    text = escape(" ".join(filter(None, sentences)))
+    return (
+        f'<div class="admonition note"><p class="admonition-title">Where these numbers come from</p><p>{text} '
+        "Details are at the end of the page.</p></div>"
+    )
+
+
+def origin_table(results: Results) -> str:
+    """Data, seeds, commits, machines and versions behind a record, as an HTML table."""
     found = _recorded(results)
     made = [record.provenance for _, record in found]
-    files = sorted({f"{name} {digest[:8]}" for provenance in made for name, digest in provenance["data"].items()})
-    dates = sorted(provenance["date"] for provenance in made)
-    versions = {"Python": {p["python"] for p in made}} | {
-        name: {p["versions"][name] for p in made} for name in made[0]["versions"]
+    numbers = {"Python": {p["python"] for p in made}}
+    numbers |= {name: {p["versions"][name] for p in made} for name in made[0]["versions"]}
+    seeds = {cell.params["seed"] for cell, _ in found if cell.stage == "structure"}
+    rows = {
+        "Pieces of work": f"{len(found)}, and {len(results.cells) - len(found)} missing",
+        "Training seeds": f"{len(seeds)}; in the extension grid {complete_seeds(results)}",
+        "Data (MD5)": ", ".join(sorted({f"{name} {digest}" for p in made for name, digest in p["data"].items()})),
+        "Made": f"{_dates(found)}, {_hours(found)} of processor time",
+        "Commit": ", ".join(sorted({p["commit"] for p in made})),
+        "Machine": ", ".join(sorted({f"{p['device']}, {p['threads']} thread(s) a piece of work" for p in made})),
+        "Versions": ", ".join(f"{name} {' and '.join(sorted(each))}" for name, each in numbers.items()),
+        "Code changed since": _changed(found) or "none",
     }
-    changed = sorted({STAGES[cell.stage] for cell, record in found if record.changed})
-    main = {cell.params["seed"] for cell, _ in found if cell.stage == "structure"}
-    return {
-        "cells": str(len(found)),
-        "missing": str(len(results.cells) - len(found)),
-        "seeds": str(len(main)),
-        "grid_seeds": str(complete_seeds(results)),
-        "data": ", ".join(files),
-        "commits": ", ".join(sorted({provenance["commit"] for provenance in made})),
-        "dates": dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}",
-        "devices": ", ".join(sorted({provenance["device"] for provenance in made})),
-        "versions": ", ".join(f"{name} {' and '.join(sorted(number))}" for name, number in versions.items()),
-        "hours": f"{sum(provenance['cpu_seconds'] for provenance in made) / 3600:.2g}",
-        "changed": "; ".join(changed) or "none",
-    }
+    return _html([], list(rows.items()))
+
+
+def _hours(found: Sequence[tuple[Cell, Record]]) -> str:
+    return f"{sum(record.provenance['cpu_seconds'] for _, record in found) / 3600:.2g} hours"
+
+
+def _dates(found: Sequence[tuple[Cell, Record]]) -> str:
+    dates = sorted(record.provenance["date"] for _, record in found)
+    return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+
+
+def _changed(found: Sequence[tuple[Cell, Record]]) -> str:
+    return "; ".join(sorted({STAGES[cell.stage] for cell, record in found if record.changed}))
 
 
 def durations(results: Results) -> str:
     """Processor time of every stage as an HTML table."""
-    lines = []
+    rows = []
     for stage, words in STAGES.items():
         seconds = [record.provenance["cpu_seconds"] for cell, record in _recorded(results) if cell.stage == stage]
         if seconds:
-            columns = (words, str(len(seconds)), f"{np.mean(seconds):.1f} s", f"{sum(seconds) / 60:.1f} min")
-            lines.append("".join(f"<td>{escape(text)}</td>" for text in columns))
-    head = "".join(f"<th>{text}</th>" for text in ("Stage", "Cells", "Each", "Together"))
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+            rows.append((words, str(len(seconds)), f"{np.mean(seconds):.1f} s", f"{sum(seconds) / 60:.1f} min"))
+    return _html(("Stage", "Pieces of work", "Each", "Together"), rows)
+
+
+def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in the book's style; the texts are escaped."""
+    top = "".join(f"<th>{escape(text)}</th>" for text in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
+    return f'<table class="table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _recorded(results: Results) -> list[tuple[Cell, Record]]:
