@@ -173,12 +173,15 @@ class Rules(TorchFunctionMode):
     ----------
     elementwise, pools : int
         How many elementwise non-linearities and max-poolings were met.
+    inputs : list of Tensor
+        What went into each ReLU, under `guided`.
     """
 
     def __init__(self, rows: int, references: int, *, rule: SlopeRule | None = None, guided: bool = False):
         super().__init__()
         self.rows, self.references, self.rule, self.guided = rows, references, rule, guided
         self.elementwise = self.pools = 0
+        self.inputs: list[Tensor] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -223,7 +226,8 @@ class Rules(TorchFunctionMode):
         value = f(argument)
         out: Tensor
         if self.rule is None:
-            out = _GuidedReLU.apply(x)
+            self.inputs.append(x.clone())
+            out = _GuidedReLU.apply(self.inputs[-1])
         else:
             reference = x.detach().reshape(self.rows + self.references, -1)[self.rows :]
             repeats = 1 + self.rows if self.references == 1 else 2

@@ -281,14 +281,19 @@ class _Cut:
             top = 1 + next(i for i, module in enumerate(chain) if module is layer)
             bottom = next((i for i, module in enumerate(chain[:top]) if not _is_affine(module)), top)
             self.parts = chain[:bottom], chain[bottom:top], chain[top:]
+        # With channels as the fastest axis, convolutions take half the time on a CPU. Modules of other people may call
+        # `view`, which expects the usual order.
+        native = all(type(module).__module__.startswith("torch.nn.") for module in chain)
+        self.memory_format = torch.channels_last if self.is_chain and native else torch.contiguous_format
 
     @torch.no_grad()
     def stem(self, x: Tensor) -> Tensor:
-        if not self.is_chain:
-            return x
-        for module in self.parts[0]:
+        if x.ndim == 4 and self.memory_format != torch.contiguous_format:
+            # A copy, since `contiguous` does nothing for one channel, and then the convolution keeps the usual order.
+            x = torch.empty_like(x, memory_format=self.memory_format).copy_(x)
+        for module in self.parts[0] if self.is_chain else ():
             x = module(x)
-        return _channels_last(x)
+        return x
 
     def forward(
         self, z: Tensor, at: Tensor | None = None, *, whole: bool = False, spend: bool = False
@@ -344,11 +349,6 @@ def _chain(module: nn.Module, layer: nn.Module) -> list[nn.Module]:
 def _is_affine(module: nn.Module) -> bool:
     affine = (nn.Flatten, nn.Identity, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     return type(module) in affine and not _has_hooks(module)
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    """With channels as the fastest axis, convolutions take half the time on a CPU."""
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def _has_hooks(module: nn.Module) -> bool:
@@ -553,14 +553,20 @@ class _Chunk:
         return _gradients(logits, leaf, self.seeds) * self._values()[: self.rows].flatten(1)
 
     def _guided_backprop(self) -> Tensor:
-        leaf, logits = self._forward(Rules(self.rows, self.references, guided=True))
+        rules = Rules(self.rows, self.references, guided=True)
+        leaf, logits = self._forward(rules)
         if not self.centred:
             return _gradients(logits, leaf, self.seeds)
-        # Not linear in what is propagated back, so every class by itself.
-        total = torch.zeros_like(leaf[: self.rows]).flatten(1)
+        # Not linear in what is propagated back, so every class goes by itself: down to the layer, or to the only ReLU.
+        start = rules.inputs[0] if self.job.one_bend else leaf
+        total = torch.zeros_like(start)
         for c, seed in enumerate(self.every_class):
-            total += self.seeds[0, :, c, None] * _gradients(logits, leaf, seed[None], keep=True)[0]
-        return total[None]
+            (grads,) = torch.autograd.grad(logits, start, seed, retain_graph=True)
+            grads[: self.rows] *= self.seeds[0, :, c].view(-1, *[1] * (grads.ndim - 1))
+            total += grads
+        if self.job.one_bend:
+            (total,) = torch.autograd.grad(start, leaf, total)
+        return total[: self.rows].flatten(1)[None]
 
     def _blocks(self, nodes: Sequence[float]) -> Iterator[range]:
         """Split the nodes of a path so that nodes × samples stay within the batch size."""
@@ -578,7 +584,9 @@ class _Chunk:
         self._values()  # for the seeds
         z, z0 = self.z[: self.rows], self.z[self.rows :]
         # One piece of memory for all points: to get fresh one costs as much as the convolution.
-        space = _channels_last(z.new_empty(max(map(len, self._blocks(nodes))) * len(z), *z.shape[1:]))
+        space = z.new_empty(max(map(len, self._blocks(nodes))) * len(z), *z.shape[1:])
+        if z.ndim == 4:
+            space = space.contiguous(memory_format=self.job.cut.memory_format)
         for block in self._blocks(nodes):
             points = space[: len(block) * self.rows]
             for k, point in zip(block, points.split(self.rows), strict=True):
@@ -639,11 +647,11 @@ _TOLERANCE = {
 }
 
 
-def _gradients(logits: Tensor, leaf: Tensor, seeds: Tensor, keep: bool = False) -> Tensor:
+def _gradients(logits: Tensor, leaf: Tensor, seeds: Tensor) -> Tensor:
     """Back-propagate seeds (seeds, rows, classes) to the layer: (seeds, rows, units)."""
     last = len(seeds) - 1
     grads = [
-        torch.autograd.grad(logits, leaf, seed, retain_graph=keep or i < last)[0][: len(logits)].flatten(1)
+        torch.autograd.grad(logits, leaf, seed, retain_graph=i < last)[0][: len(logits)].flatten(1)
         for i, seed in enumerate(seeds)
     ]
     return grads[0][None] if last == 0 else torch.stack(grads)

@@ -304,6 +304,35 @@ def test_operations_in_place(method: str) -> None:
             )
 
 
+class View(nn.Module):
+    """The idiom of before `nn.Flatten`, which fails on any other memory layout than the usual one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(x.shape[0], -1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_modules_of_other_people_see_the_usual_memory_layout(method: str) -> None:
+    chain, x = convolutional(nn.ReLU), images(5).repeat(1, 3, 1, 1)
+    chain.insert(0, nn.Conv2d(3, 1, 1))
+    expected = attribute(chain, chain[4], x, method=method, target=0)
+    parts = list(chain)
+    above = nn.Sequential(*parts[:10], View(), *parts[11:])
+    below = nn.Sequential(View(), nn.Unflatten(1, (3, 12, 12)), *parts)
+    for model in (above, below):
+        assert difference(attribute(model, chain[4], x, method=method, target=0), expected) < 2e-6
+
+
+@pytest.mark.parametrize("method", SEED_LINEAR)
+def test_operations_in_place_after_a_non_linearity(method: str) -> None:
+    torch.manual_seed(3)
+    add = Head(lambda z: F.gelu(F.gelu(z) - 0.1) * 2).double()
+    add_in_place = Head(lambda z: F.gelu(F.gelu(z).sub_(0.1)).mul_(2)).double()
+    add_in_place.load_state_dict(add.state_dict())
+    a, b = (attribute(net, "z", vectors(5), method=method, target="all") for net in (add, add_in_place))
+    assert difference(a, b) < 1e-12
+
+
 def relu_in_place(z: Tensor) -> Tensor:
     z = z * 1
     z.relu_()  # the result is not used: `z` itself must have changed
