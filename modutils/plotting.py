@@ -25,7 +25,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 GREY = "#767676"
 DIVERGING = "RdBu_r"  # white at zero; red and blue differ for every reader
 SEQUENTIAL = "Blues"  # white at zero, so that an empty table looks empty
-WIDTH = 6.8  # inches: text of 11 points stays readable when the figure is scaled to a phone
+WIDTH = 6.3  # inches: text of 11 points stays readable when the figure is scaled to a phone
 STYLE: Any = {
     "figure.dpi": 144,
     "figure.facecolor": "white",
@@ -150,6 +150,7 @@ def band_curves(ax: Axes, x: ArrayLike, curves: Mapping[str, ArrayLike], *, colo
         A curve is not (replicates, points).
     """
     points = np.asarray(x)
+    alpha = 0.2 if len(curves) < 5 else 0.1
     for index, (label, replicates) in enumerate(curves.items()):
         values = np.asarray(replicates, dtype=float)
         if values.ndim != 2 or values.shape[1] != len(points):
@@ -159,7 +160,7 @@ def band_curves(ax: Axes, x: ArrayLike, curves: Mapping[str, ArrayLike], *, colo
         if len(values) > 1:
             found = [mean_interval(column) for column in values.T]
             ax.fill_between(
-                points, [i.low for i in found], [i.high for i in found], color=color, alpha=0.2, linewidth=0
+                points, [i.low for i in found], [i.high for i in found], color=color, alpha=alpha, linewidth=0
             )
     ax.grid(color="#e5e5e5", linewidth=0.8)
     ax.set_axisbelow(True)
@@ -229,10 +230,13 @@ def heat_table(
         if np.isfinite(value):
             red, green, blue, _ = image.cmap(image.norm(value))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+            written = write(value)
+            if not written.strip("+-0."):
+                written = written.lstrip("+-")  # a rounded zero has no sign
             ax.text(
                 column,
                 row,
-                write(value).replace("-", "−"),
+                written.replace("-", "−"),
                 ha="center",
                 va="center",
                 fontsize=fontsize,
@@ -272,11 +276,11 @@ def tiles(ax: Axes, images: ArrayLike, *, columns: int = 5) -> None:
     ax.set_axis_off()
 
 
-def letters(axes: Sequence[Axes]) -> None:
-    """Mark panels a, b, c … in bold at the upper left, before the title."""
+def letters(axes: Sequence[Axes], *, pad: float | None = None) -> None:
+    """Mark panels a, b, c … in bold at the upper left, before the title; ``pad``: points between title and axes."""
     for letter, ax in zip("abcdefghij", axes, strict=False):
         title = ax.get_title(loc="left")
-        ax.set_title(rf"$\bf{{{letter}}}$  {title}".rstrip(), loc="left")
+        ax.set_title(rf"$\bf{{{letter}}}$  {title}".rstrip(), loc="left", pad=pad)
 
 
 def note(figure: Figure, text: str) -> None:

@@ -57,8 +57,8 @@ LAYERS = {
 }
 ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "leaky", "elu": "ELU", "tanh": "tanh", "gelu": "GELU"}
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
-BARS = "bars: 95 % intervals over training seeds"
-BANDS = "bands: 95 % intervals over training seeds"
+BARS = "bars: 95\u00a0% intervals over training seeds"
+BANDS = "bands: 95\u00a0% intervals over training seeds"
 
 
 def class_names(dataset: str) -> tuple[str, ...]:
@@ -301,7 +301,7 @@ def classes_of_modules(of: Setting) -> Figure:
         np.where(sizes[order] > 0, counts[order] / np.maximum(sizes[order], 1), np.nan),
         [f"module {module}" for module in order],
         names,
-        text=lambda share: "" if share < 0.005 else f"{share:.0%}",
+        text=lambda share: "" if share < 0.005 else f"{100 * share:.0f}",
         low=0,
         high=1,
     )
@@ -311,7 +311,7 @@ def classes_of_modules(of: Setting) -> Figure:
         table.text(9.6, row, f"n = {sizes[module, 0]}", va="center", fontsize=9)
     rows = {
         "modules (paper's form)": of.numbers("structure", FORM, "labels", "purity"),
-        "modules (k − 1 vectors, unit rows)": of.numbers("structure", "unit", "labels", "purity"),
+        "modules (k − 1 vectors,\nunit rows)": of.numbers("structure", "unit", "labels", "purity"),
         "k-means on the matrix": of.numbers("controls", "k-means on matrix", "k-means", "purity"),
         "k-means on activations": of.numbers("controls", "k-means on activations", "k-means", "purity"),
         "k-means on pixels": of.numbers("controls", "k-means on pixels", "k-means", "purity"),
@@ -320,8 +320,8 @@ def classes_of_modules(of: Setting) -> Figure:
     colors = [COLORS[0]] * 2 + [GREY] * 4
     interval_dots(dots, list(rows), [_interval(values) for values in rows.values()], reference=0.9, colors=colors)
     dots.set_xlim(0, 1.02)
-    dots.set_xlabel("purity: share of samples in the main class of their group")
-    table.set_title("classes in each module, one network", pad=24)
+    dots.set_xlabel("purity of the grouping")
+    table.set_title("classes in each module (%), one network")
     letters([table, dots])
     note(made, _about(of, "a: training seed 0", BARS, "dashed: the claim's bar of 0.9"))
     return made
@@ -504,7 +504,7 @@ def lesions_by_class(of: Setting) -> Figure:
     )
     if names == CLOTHES:
         table.set_xticks(range(10), names, rotation=35, ha="left")
-    table.set_title("points of accuracy lost in each class, one network", pad=24)
+    table.set_title("points of accuracy lost in each class, one network")
     rows = {
         "own samples": "own",
         "all other samples": "other",
@@ -533,6 +533,7 @@ def methods_side_by_side(of: Setting) -> Figure:
         interval_dots(ax, names, found, reference=reference)
         ax.set_xlabel(label)
         ax.set_xlim(0, 1.02)
+        ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     sparse.set_title("sparsity")
     coherent.set_title("coherence")
     table = lower.subplots()
@@ -541,9 +542,9 @@ def methods_side_by_side(of: Setting) -> Figure:
         pair = f"{cells.METHODS[a]}|{cells.METHODS[b]}"
         agreement[a, b] = of.numbers("describe", "agreement", pair, "rows").mean()
         agreement[b, a] = of.numbers("describe", "agreement", pair, "columns").mean()
-    short = ["DeepLIFT", "grad×act", "conduct.", "int. grad.", "influence", "guided"]
+    short = ["Deep-\nLIFT", "grad.\n× act.", "con-\nduct.", "integr.\ngrad.", "influ-\nence", "guided"]
     heat_table(table, agreement, names, short, low=0, high=1)
-    table.set_title("agreement of two methods (ARI),\nunits above, samples below the diagonal", pad=24)
+    table.set_title("agreement of two methods (ARI),\nunits above, samples below the diagonal")
     letters([sparse, coherent, table])
     note(made, _about(of, f"k = {cells.K}", BARS, "dashed: the claim's bar of 0.25", "c: means over seeds"))
     return made
@@ -588,7 +589,7 @@ def number_of_modules(of: Setting) -> Figure:
     stability.grid(axis="y", color="#e5e5e5", linewidth=0.8)
     stability.legend(loc="lower left")
     letters([spectrum, stability])
-    note(made, _about(of, "bars and band: 95 % intervals over training seeds"))
+    note(made, _about(of, "bars and band: 95\u00a0% intervals over training seeds"))
     return made
 
 
@@ -616,6 +617,7 @@ def ways_to_cluster(of: Setting) -> Figure:
     interval_dots(coherent, labels, [_interval(a) for a, _ in rows.values()], colors=colors)
     interval_dots(blocks, labels, [_interval(b) for _, b in rows.values()], colors=colors, reference=1)
     coherent.set_xlim(0, 1.02)
+    coherent.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     coherent.set_xlabel("NMI with the classes")
     blocks.set_xlim(0, None)
     blocks.set_xlabel("mass share ÷ area share\nof the blocks")
@@ -765,15 +767,18 @@ def _at(values: Mapping[str, Any], path: tuple[str, ...]) -> float:
 def _grid_figure(
     results: Results, panels: Sequence[tuple[str, tuple[str, ...], tuple[str, ...] | None, str, str]]
 ) -> Figure:
-    made, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 0.4 + 2.75 * len(panels)))
-    for ax, (title, path, minus, text, cmap) in zip(axes, panels, strict=True):
-        table, datasets, columns = _grid(results, *path, minus=minus)
+    """A heat table per panel: title, path of the number, path of one to subtract, format, colour map."""
+    tables = [_grid(results, *path, minus=minus) for _, path, minus, _, _ in panels]
+    shown = [[row for row, values in enumerate(table) if np.isfinite(values).any()] for table, _, _ in tables]
+    heights = [1.05 + 0.3 * len(rows) for rows in shown]
+    made, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, sum(heights)), height_ratios=heights)
+    for ax, panel, (table, datasets, columns), rows in zip(axes, panels, tables, shown, strict=True):
+        title, _, _, text, cmap = panel
         size = max(float(np.nanmax(np.abs(table))), 0.1)  # no strong colours for tiny differences
-        low, high = (-size, size) if cmap == DIVERGING else (0.0, size)
+        low = -size if cmap == DIVERGING else 0.0
+        layers = [list(LAYERS.values())[row] for row in rows]
         names = [ACTIVATIONS[activation] for _, activation in columns]
-        used = [row for row in range(len(LAYERS)) if np.isfinite(table[row]).any()]
-        layers = [list(LAYERS.values())[row] for row in used]
-        heat_table(ax, table[used], layers, names, text=text, cmap=cmap, low=low, high=high, fontsize=8.5)
+        heat_table(ax, table[rows], layers, names, text=text, cmap=cmap, low=low, high=size, fontsize=8.5)
         ax.tick_params(axis="both", labelsize=9)
         each = len(columns) // len(datasets)
         for number, dataset in enumerate(datasets):
@@ -788,10 +793,10 @@ def _grid_figure(
                 fontsize=9,
                 color="#444444",
             )
-        if len(used) > 3:
+        if len(rows) > 3:
             ax.axhline(2.5, color="white", linewidth=5)
-        ax.set_title(title, pad=32)
-    letters(axes)
+        ax.set_title(title)
+    letters(axes, pad=32)
     seeds = complete_seeds(results)
     note(
         made,

@@ -1,0 +1,129 @@
+"""The plot verbs put the right numbers at the right place, and refuse what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from modutils import plotting
+from modutils.statistics import Interval, mean_interval
+
+
+@pytest.fixture
+def ax() -> Iterator[Axes]:
+    made, axes = plt.subplots()
+    yield axes
+    plt.close(made)
+
+
+def test_a_figure_is_white_in_style_and_not_left_to_pyplot() -> None:
+    @plotting.figure
+    def draw(width: float) -> Figure:
+        return plt.figure(figsize=(width, 1))
+
+    before = dict(plt.rcParams)
+    made = draw(3)
+    assert made.get_facecolor() == (1, 1, 1, 1)
+    assert made.get_size_inches().tolist() == [3, 1]
+    assert plt.get_fignums() == []
+    assert dict(plt.rcParams) == before
+
+
+def test_interval_dots_draws_each_mean_and_interval_in_its_row(ax: Axes) -> None:
+    plotting.interval_dots(ax, ["a", "b"], [Interval(2, 1, 3, 5), Interval(7, 7, 7, 1)], reference=4)
+    lines = [(line.get_xdata(), line.get_ydata()) for line in ax.lines]
+    drawn = [(np.ravel(x).tolist(), np.ravel(y).tolist()) for x, y in lines]
+    assert ([1, 3], [0, 0]) in drawn
+    assert ([2], [0]) in drawn
+    assert ([7], [1]) in drawn
+    assert ([7, 7], [1, 1]) not in drawn  # one replicate has no interval
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first row is on top
+    with pytest.raises(ValueError, match="2 names, 1 intervals"):
+        plotting.interval_dots(ax, ["a", "b"], [Interval(2, 1, 3, 5)])
+
+
+def test_band_curves_draws_mean_and_students_interval(ax: Axes) -> None:
+    values = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 4.0]])
+    plotting.band_curves(ax, [0, 10], {"some": values, "one": values[:1]})
+    assert ax.lines[0].get_ydata() == pytest.approx([2, 2])
+    assert len(ax.collections) == 1  # no band around a single replicate
+    ends = np.asarray(ax.collections[0].get_paths()[0].vertices)
+    first = mean_interval(values[:, 0])
+    assert ends[ends[:, 0] == 0, 1].min() == pytest.approx(first.low)
+    assert ends[ends[:, 0] == 0, 1].max() == pytest.approx(first.high)
+    with pytest.raises(ValueError, match=r"curves\['bad'\] has shape \(2,\)"):
+        plotting.band_curves(ax, [0, 10], {"bad": [1, 2]})
+
+
+def test_a_diverging_image_is_white_at_zero(ax: Axes) -> None:
+    image = plotting.diverging_image(ax, [[-1, 0, 1]], 2, label="score")
+    low, zero, high = np.asarray(image.cmap(image.norm(np.array([-2, 0, 2]))))
+    assert min(zero[:3]) > 0.95
+    assert low[2] > low[0]
+    assert high[0] > high[2]
+    with pytest.raises(ValueError, match="limit=0"):
+        plotting.diverging_image(ax, [[1]], 0, label="score")
+
+
+def test_a_heat_table_writes_every_finite_number_readably(ax: Axes) -> None:
+    plotting.heat_table(ax, [[-0.004, np.nan], [0.5, 1.0]], ["r", "s"], ["a", "b"])
+    written = {text.get_position(): (text.get_text(), text.get_color()) for text in ax.texts}
+    assert {place: text for place, (text, _) in written.items()} == {(0, 0): "0.00", (0, 1): "0.50", (1, 1): "1.00"}
+    assert to_rgb(written[0, 0][1]) == (0, 0, 0)
+    assert to_rgb(written[1, 1][1]) == (1, 1, 1)
+    with pytest.raises(ValueError, match="2 rows and 1 columns"):
+        plotting.heat_table(ax, [[1, 2]], ["r", "s"], ["a"])
+
+
+def test_a_heat_table_writes_a_true_minus(ax: Axes) -> None:
+    plotting.heat_table(ax, [[-1.5, 2.0]], ["r"], ["a", "b"], text="{:+.1f}")
+    assert [text.get_text() for text in ax.texts] == ["−1.5", "+2.0"]
+
+
+def test_tiles_puts_images_in_rows_with_gaps(ax: Axes) -> None:
+    plotting.tiles(ax, np.arange(1, 4)[:, None, None] * np.ones((3, 2, 2)), columns=2)
+    sheet = np.ma.asarray(ax.images[0].get_array())
+    assert sheet.shape == (6, 6)
+    assert sheet[0, 0] == 1
+    assert sheet[0, 3] == 2
+    assert sheet[3, 0] == 3
+    assert sheet.mask[2].all()
+    assert sheet.mask[3:, 3:].all()
+    with pytest.raises(ValueError, match=r"images has shape \(2, 2\)"):
+        plotting.tiles(ax, np.ones((2, 2)))
+
+
+def test_letters_keep_the_titles() -> None:
+    made, axes = plt.subplots(1, 2)
+    axes[0].set_title("first", loc="left")
+    plotting.letters(axes)
+    assert [ax.get_title(loc="left") for ax in axes] == [r"$\bf{a}$  first", r"$\bf{b}$"]
+    plt.close(made)
+
+
+def test_a_note_stands_below_the_figure_in_lines_that_fit() -> None:
+    made = plt.figure(figsize=(4, 2))
+    plotting.note(made, "word " * 40)
+    (text,) = made.texts
+    assert text.get_text().count("\n") >= 2
+    assert text.get_window_extent().y1 <= 0
+    assert text.get_window_extent().width <= 4 * made.dpi
+    plt.close(made)
+
+
+def test_colours_can_be_told_apart_on_white() -> None:
+    rgb = np.array([to_rgb(color) for color in plotting.COLORS])
+    apart = np.abs(rgb[:, None] - rgb[None]).sum(axis=2) + 9 * np.eye(len(rgb))
+    assert apart.min() > 0.3
+    assert (3 - rgb.sum(axis=1)).min() > 0.5
