@@ -6,6 +6,7 @@ Those that look at one network on one data set take a :class:`claims.Setting`; t
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -416,7 +417,7 @@ def controls(of: Setting) -> Figure:
             with_target = _interval(of.numbers("controls", control, FORM, "nmi_with_target"))
             label = "NMI with the class it was told" if control == "random class" else None
             ax.plot(with_target.mean, row, "o", color=COLORS[0], markerfacecolor="white", label=label)
-    ax.legend(loc="lower right", handletextpad=0.2)
+    ax.legend(loc="lower right", handletextpad=0.2, frameon=True, framealpha=1, edgecolor="none")
     for edge in (1.5, 4.5, 6.5, 9.5):
         ax.axhline(edge, color="#bbbbbb", linewidth=0.8)
     ax.set_xlim(0, 1.03)
@@ -930,8 +931,9 @@ def origin_box(results: Results, scale: str, *, committed: bool) -> str:
     """In a few sentences where the numbers come from, as HTML; ``committed`` if from the record of the repository."""
     found = _recorded(results)
     missing = len(results.cells) - len(found)
+    data = " and ".join(dict.fromkeys(DATASETS[cell.params["dataset"]] for cell in results.cells))
     sentences = [
-        f"Scale “{scale}”, {'read from the committed record' if committed else 'computed for this page'}: "
+        f"Scale “{scale}” on {data}, {'read from the committed record' if committed else 'computed for this page'}: "
         f"{len(found)} pieces of work, {_hours(found)} of processor time, {_dates(found)}.",
         f"{missing} pieces of work are missing." if missing else "",
         f"The code of these stages has changed since: {_changed(found)}." if _changed(found) else "",
@@ -984,6 +986,16 @@ def durations(results: Results) -> str:
         if seconds:
             rows.append((words, str(len(seconds)), f"{np.mean(seconds):.1f} s", f"{sum(seconds) / 60:.1f} min"))
     return _html(("Stage", "Pieces of work", "Each", "Together"), rows)
+
+
+def benchmarks() -> str:
+    """What ``benchmarks/`` measured last, as an HTML table: processor time or memory of the usual call and of ours."""
+    rows = []
+    for path in sorted((Path(__file__).resolve().parents[3] / "benchmarks" / "results").glob("*.json")):
+        for row in json.loads(path.read_text())["rows"]:
+            usual, ours = (f"{row[name]:.3g} {row['unit']}" for name in ("reference", "ours"))
+            rows.append((f"{path.stem}: {row['what'].replace('_', ' ')}", usual, ours, f"{row['ratio']:.3g} ×"))
+    return _html(("What", "Usual call", "Ours", "Ratio"), rows) if rows else "<p>Nothing was measured yet.</p>"
 
 
 def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
