@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+#: The four verdicts, from best to undecidable.
 VERDICTS = ("holds", "holds in part", "does not hold", "not testable")
 
 

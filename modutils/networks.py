@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from torch import nn
 
+#: Activation functions by name, each a constructor of a module.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.01),

@@ -71,7 +71,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Hash of the cell and of the code that computes it: 12 hexadecimal digits."""
+        """Hash of the cell and of the code that computes it, as 12 hexadecimal digits."""
         return _digest([self.study, self.stage, dict(self.params), code_parts(self.study, self.stage)])[:12]
 
     def path(self, folder: Path) -> Path:
