@@ -239,8 +239,9 @@ class Rules(TorchFunctionMode):
 def non_affine_operations(output: Tensor, leaf: Tensor) -> list[str]:
     """Name the operations between `leaf` and `output` that are not known to be affine in `leaf`.
 
-    They are read from the autograd graph, so nothing escapes; an affine operation that is missing in the lists above
-    is named as well. The rules of this module are left out.
+    They are read from the autograd graph, so no call is overlooked, but a mask or a constant made from `leaf` is taken
+    for a constant. An affine operation that is missing in the lists above is named as well. The rules of this module
+    are left out.
     """
     parents: dict[Any, list[tuple[Any, int]]] = {}
     start = None
@@ -269,6 +270,6 @@ def non_affine_operations(output: Tensor, leaf: Tensor) -> list[str]:
         name = type(node).__name__.rstrip("0123456789").removesuffix("Backward")
         key = name.lower()
         affine = key in _AFFINE or (key in _BILINEAR and len(positions) == 1 and (key != "div" or 0 in positions))
-        if not affine and not name.startswith("_"):
+        if not affine and name not in ("_Slope", "_PoolRescale"):
             names.append(name)
     return sorted(set(names))

@@ -262,7 +262,8 @@ def layer_activations(model: nn.Module, layer: nn.Module | str, inputs: Tensor, 
     job = _Job(model, layer, inputs, [], None, None, 1, batch_size)
     out = torch.empty(len(inputs), job.units, dtype=job.dtype)
     for part, x, _ in job.chunks():
-        out[part] = job.cut.forward(job.cut.stem(x.clone()), spend=True)[0].detach().flatten(1)
+        with _full_precision(job.device):
+            out[part] = job.cut.forward(job.cut.stem(x.clone()), spend=True)[0].detach().flatten(1)
     return out
 
 
@@ -288,6 +289,7 @@ class _Cut:
 
     @torch.no_grad()
     def stem(self, x: Tensor) -> Tensor:
+        """The affine part: on a straight path of inputs, one need not run it again."""
         if x.ndim == 4 and self.memory_format != torch.contiguous_format:
             # A copy, since `contiguous` does nothing for one channel, and then the convolution keeps the usual order.
             x = torch.empty_like(x, memory_format=self.memory_format).copy_(x)
@@ -479,11 +481,10 @@ class _Chunk:
 
     def _forward(self, rules: Rules | None = None) -> tuple[Tensor, Tensor]:
         """Layer's value and logits of the samples, as a graph; the first call also stores what all methods use."""
-        # A module may work in place; spare the memory if `z` is not needed again.
-        again = not self.job.cut.is_chain or not _WALKS.isdisjoint(self.job.methods)
-        z = self.z.clone() if again and self.h is None else self.z
+        # The network may work in place on `z`. A chain does not run from `z` again, except to walk.
+        last = self.job.cut.is_chain and (self.h is not None or _WALKS.isdisjoint(self.job.methods))
         with rules or nullcontext():
-            leaf, logits = self.job.cut.forward(z, self.h, spend=True)
+            leaf, logits = self.job.cut.forward(self.z if last else self.z.clone(), self.h, spend=True)
         if self.h is None:
             self.h, self.logits = leaf.detach(), logits.detach()
             if not self.logits.isfinite().all():
@@ -620,7 +621,7 @@ class _Chunk:
         return total
 
     def _check_completeness(self, method: str, total: Tensor) -> None:
-        """Compare the sum over units (seeds, samples) with the change of the logits."""
+        """Raise unless the sum over units (seeds, samples) is the change of what the seeds pick from the logits."""
         values, references = self.logits[: self.rows], self.logits[self.rows :]
         expected = torch.einsum("snc,nc->sn", self.seeds, values - references)
         scale = torch.maximum(values.abs().amax(1), references.abs().amax(1))

@@ -333,6 +333,27 @@ def test_operations_in_place_after_a_non_linearity(method: str) -> None:
     assert difference(a, b) < 1e-12
 
 
+class Shifted(Plain):
+    """Works in place on its own input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.sub_(0.5))
+
+
+@pytest.mark.parametrize("methods", [METHODS, METHODS[::-1]])
+def test_network_that_works_in_place_on_its_input(methods: tuple[str, ...]) -> None:
+    chain, x = convolutional(nn.ReLU).double(), images(5, torch.float64)
+    before = x.clone()
+    for baseline in (images(1, torch.float64, seed=5), images(5, torch.float64, seed=6)):
+        shifted = neuron_sample_matrices(Shifted(chain), chain[1], x, methods=methods, baseline=baseline)
+        expected = neuron_sample_matrices(chain, "1", x - 0.5, methods=methods, baseline=baseline - 0.5)
+        for method in methods:
+            assert difference(shifted[method], expected[method]) < 1e-12
+    assert torch.equal(x, before)
+    layer_activations(Shifted(chain), chain[1], x)
+    assert torch.equal(x, before)
+
+
 def relu_in_place(z: Tensor) -> Tensor:
     z = z * 1
     z.relu_()  # the result is not used: `z` itself must have changed
@@ -520,6 +541,19 @@ def test_layer_integrated_gradients_without_extra_passes_only_where_exact(
 # completeness
 
 
+class _Cube(torch.autograd.Function):
+    """An activation function that nothing knows of."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0] * 3 * ctx.saved_tensors[0] ** 2
+
+
 @pytest.mark.parametrize(
     ("function", "name"),
     [
@@ -527,6 +561,7 @@ def test_layer_integrated_gradients_without_extra_passes_only_where_exact(
         (lambda z: z.exp(), "Exp"),
         (lambda z: F.softmax(z, 1), "Softmax"),
         (lambda z: F.layer_norm(z, (8,)), "NativeLayerNorm"),
+        (lambda z: _Cube.apply(z), "_Cube"),
         (lambda z: z * (z > 0), ""),
     ],
 )
