@@ -411,7 +411,7 @@ HTML(figures.verdict_box(verdicts, "B4"))
 #
 # {numref}`fig-3` draws 25 samples of two modules at random.
 
-# %% mystnb={"figure": {"name": "fig-3", "caption": "**Figures 3a and 3b of the paper.** Random samples of the first two modules ({glue:text}`dataset`); the numbers above count their true classes. Images: MNIST by LeCun, Cortes and Burges, CC BY-SA 3.0."}, "image": {"alt": "Two sheets of 25 handwritten digits, each sheet mostly of one digit", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-3", "caption": "**Figures 3a and 3b of the paper.** Random samples of the first two modules ({glue:text}`dataset`); above them the count of each true class. Images: MNIST by LeCun, Cortes and Burges, CC BY-SA 3.0."}, "image": {"alt": "Two sheets of 25 handwritten digits, each sheet mostly of one digit", "width": "100%"}} tags=["hide-input"]
 figures.samples(main)
 
 # %% tags=["remove-input"]
@@ -568,8 +568,8 @@ HTML(figures.verdict_box(verdicts, "B15"))
 # %% [markdown]
 # ### Where the paper is silent
 #
-# A short paper leaves choices open. There is no code, and of the longer manuscript that the authors' page names we found no copy.
-# These are our choices.
+# A short paper leaves choices open. We found neither code nor the longer manuscript that the authors' page
+# names. These are our choices.
 #
 # | Choice | Paper | Here | Alternatives in |
 # |---|---|---|---|
@@ -695,7 +695,7 @@ HTML(figures.origin_table(record))
 # %% [markdown]
 # Processor time, stage by stage:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 HTML(figures.durations(record))
 
 # %% [markdown]
@@ -703,11 +703,11 @@ HTML(figures.durations(record))
 #
 # Open this page in JupyterLab (`make lab`, or the rocket above) and change three things.
 #
-# 1. **Ask a stupid question.** In *A question to take along*, replace `target = predicted` by a random class for every image,
+# 1. **Ask a meaningless question.** In *A question to take along*, replace `target = predicted` by a random class for every image,
 #    `target = torch.randint(10, predicted.shape)`, and compare the clusters with these classes. The untrained network will
 #    group images by whatever you tell it.
 # 2. **Use all the vectors.** Set `form = {"n_vectors": 9, "embedding": "unit", "seed": seed}`. Nothing else has changed:
-#    what does this do to purity, and to the curves?
+#    what does this do to purity? (For the curves, set the 6 to 39.)
 # 3. **Change the network.** Build it with `networks.cnn(image_size=8, activation="tanh")`, or look at `"act3"`. Is the matrix still
 #    sparse? Are there still blocks?
 #

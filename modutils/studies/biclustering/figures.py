@@ -280,7 +280,7 @@ def samples(of: Setting, *, show: Sequence[int] = (0, 1)) -> Figure:
     for module, ax in zip(chosen, axes, strict=True):
         tiles(ax, picture["samples"][module])
         classes = Counter(int(label) for label in picture["sample_labels"][module])
-        words = ", ".join(f"{names[label]}: {count}" for label, count in classes.most_common(3))
+        words = ", ".join(f"{count} × {names[label]}" for label, count in classes.most_common(3))
         rest = len(classes) - 3
         more = f", {rest} more" if rest > 0 else ""
         ax.set_title(f"module {module}\n{words}{more}", fontsize=10)
