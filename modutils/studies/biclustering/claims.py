@@ -131,7 +131,7 @@ def _b3(of: Setting) -> Finding:
         f"median {np.abs(medians).max():.3g} at most in size",
         f"all {medians.size} seeds",
         f"{zero:.0%} of the entries are exactly zero and {near:.0%} lie within ±1 % of the largest; "
-        f"skewness {skew.mean:.1f} [{skew.low:.1f}, {skew.high:.1f}]: the tail is on the positive side.",
+        f"skewness {skew.mean:.1f} [{skew.low:.1f}, {skew.high:.1f}]; above 0 the longer tail is positive.",
     )
 
 
@@ -143,8 +143,7 @@ def _b4(of: Setting) -> Finding:
         _above(ratio, 0.9),
         f"{ratio.mean:.3f} of the absolute mass is positive",
         _interval(ratio),
-        f"Lowest of all blocks and seeds: {lowest:.3f}. Only {fraction:.0%} of the entries in a block are above zero: "
-        "most are still zero.",
+        f"Lowest of all blocks and seeds: {lowest:.3f}. By count, {fraction:.0%} of the entries in a block are above zero.",
     )
 
 
@@ -158,7 +157,7 @@ def _b5(of: Setting) -> Finding:
         "holds" if good else "does not hold",
         f"within / between distance {pixels.mean:.3f} in pixels, {features.mean:.3f} in features",
         f"pixels {_interval(pixels)}",
-        f"The true classes give {floor:.3f} in pixels: blocks are as alike as classes, no more. Largest p {p:.3g}.",
+        f"The true classes give {floor:.3f} in pixels. Largest p {p:.3g} ({pixels.n} seeds, two feature spaces).",
     )
 
 
@@ -211,7 +210,7 @@ def _b8(of: Setting) -> Finding:
         f"neighbours in one module {neighbours.mean:.3f} {_interval(neighbours)}; by chance {null:.3f}",
         "Standard deviations above chance: "
         + ", ".join(f"{name.replace(':', ' ').replace('_', ' ')} {found.mean:.0f}" for name, found in z.items())
-        + ". The effect is real but modest: the eye misses it.",
+        + f". The share of neighbours in one module is {neighbours.mean / null:.1f} times that of chance.",
     )
 
 
@@ -289,9 +288,7 @@ def _b12(of: Setting) -> Finding:
         ("does not hold", "holds in part", "holds")[good],
         f"lowest ARI between two methods: {row.mean:.2f} for units, {column.mean:.2f} for samples",
         f"units {_interval(row)}; samples {_interval(column)}",
-        f"Rank correlation of the matrices is {min(rho):.2f} to {max(rho):.2f}. The methods agree on which "
-        "samples belong "
-        "together far more than on which units do.",
+        f"Rank correlation of the matrices, pair by pair, is {min(rho):.2f} to {max(rho):.2f}.",
     )
 
 
