@@ -143,7 +143,7 @@ def _b4(of: Setting) -> Finding:
         _above(ratio, 0.9),
         f"{ratio.mean:.3f} of the absolute mass is positive",
         _interval(ratio),
-        f"Lowest of all blocks and seeds: {lowest:.3f}. By count, {fraction:.0%} of the entries in a block are above zero.",
+        f"Lowest of all blocks and seeds: {lowest:.3f}. By count, {fraction:.0%} of a block are above zero.",
     )
 
 
