@@ -131,6 +131,11 @@ def is_done(cell: Cell, folder: Path) -> bool:
     return cell.path(folder).exists()
 
 
+def is_recorded(cell: Cell, folder: Path) -> bool:
+    """Whether ``cell`` has a record, made by the present code or by earlier code."""
+    return bool(_of_any_code(cell, folder))
+
+
 def read(cell: Cell, folder: Path | None = None) -> Record:
     """Read the record of ``cell``.
 

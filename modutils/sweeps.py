@@ -161,17 +161,20 @@ def verify(
 ) -> list[Verification]:
     """Recompute ``count`` recorded cells, picked at random, from scratch and compare them with their records.
 
-    Nothing that an earlier run left in the cache is used, except the data files.
+    Nothing that an earlier run left in the cache is used, except the data files. Cells without a record are passed over.
 
     Raises
     ------
     ValueError
         ``count`` is below 1.
     RecordError
-        A record cannot be read.
+        No cell has a record, or one cannot be read.
     """
     if count < 1:
         raise ValueError(f"count={count} must be at least 1")
+    cells = [cell for cell in cells if records.is_recorded(cell, folder)]
+    if not cells:
+        raise records.RecordError(f"nothing to verify: no record in {folder}")
     chosen = np.random.default_rng(seed).permutation(len(cells))[:count]
     picked = [cells[index] for index in chosen]
     with _fresh_cache(), tempfile.TemporaryDirectory() as scratch:

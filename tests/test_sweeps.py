@@ -129,6 +129,14 @@ def test_verify_uses_no_cached_work(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert os.environ["MODUTILS_CACHE"] == str(tmp_path / "cache")
 
 
+def test_verify_passes_over_cells_without_a_record(tmp_path: Path) -> None:
+    cells = _cells("double", number=2)
+    with pytest.raises(records.RecordError, match="nothing to verify"):
+        sweeps.verify(cells, tmp_path)
+    sweeps.run(cells[1:2], tmp_path, progress=False)
+    assert [found.cell for found in sweeps.verify(cells, tmp_path, count=3)] == cells[1:2]
+
+
 def test_verify_needs_a_count() -> None:
     with pytest.raises(ValueError, match="count=0"):
         sweeps.verify([], Path(), count=0)
