@@ -161,7 +161,7 @@ def verify(
 ) -> list[Verification]:
     """Recompute ``count`` recorded cells, picked at random, from scratch and compare them with their records.
 
-    Nothing that an earlier run left in the cache is used, except the data files. Cells without a record are passed over.
+    Nothing that an earlier run left in the cache is used, except the data files. Cells without record are passed over.
 
     Raises
     ------
