@@ -1,40 +1,46 @@
 r"""How much does each unit of a layer contribute to a network's output, sample by sample?
 
 Notation: :math:`f_y` is the logit of class :math:`y`, :math:`h` the value of the layer, :math:`x'` the baseline
-input and :math:`h' = h(x')`. Each method equals a class of captum, where captum covers the network:
+input and :math:`h' = h(x')`. Each method equals a class of captum wherever captum covers the network:
 
 .. list-table::
    :header-rows: 1
 
    * - method
      - attribution of a unit to class :math:`y`
+     - source
      - in captum
    * - ``deeplift``
-     - :math:`(h - h')\, m_y`, with the multiplier :math:`m_y` of the rescale rule [1]_
+     - :math:`(h - h')\, m_y`, with the multiplier :math:`m_y` of the rescale rule
+     - Shrikumar et al. 2017
      - ``LayerDeepLift``
    * - ``conductance``
-     - :math:`\int \partial f_y / \partial h \; dh`, while the input goes straight from :math:`x'` to :math:`x` [2]_
+     - :math:`\int \partial f_y / \partial h \; dh`, while the input goes straight from :math:`x'` to :math:`x`
+     - Dhamdhere et al. 2019
      - ``LayerConductance``
    * - ``internal_influence``
-     - :math:`\int_0^1 \partial f_y / \partial h \; d\alpha`, on the same path [3]_
+     - :math:`\int_0^1 \partial f_y / \partial h \; d\alpha`, on the same path
+     - Leino et al. 2018
      - ``InternalInfluence``
    * - ``integrated_gradients``
-     - :math:`(h - h') \int_0^1 \partial f_y / \partial h \; d\alpha`, straight from :math:`h'` to :math:`h` [4]_
+     - :math:`(h - h') \int_0^1 \partial f_y / \partial h \; d\alpha`, straight from :math:`h'` to :math:`h`
+     - Sundararajan et al. 2017
      - ``LayerIntegratedGradients``
    * - ``gradient_x_activation``
      - :math:`h \; \partial f_y / \partial h`
+     -
      - ``LayerGradientXActivation``
    * - ``guided_backprop``
-     - :math:`\partial f_y / \partial h`, with negative gradients cut at every ReLU [5]_
+     - :math:`\partial f_y / \partial h`, with negative gradients cut at every ReLU above the layer
+     - Springenberg et al. 2015
      - ``GuidedBackprop``, on what lies above the layer
 
-References
-----------
-.. [1] Shrikumar, Greenside & Kundaje. Learning important features through propagating activation differences. 2017.
-.. [2] Dhamdhere, Sundararajan & Yan. How important is a neuron? 2019.
-.. [3] Leino, Sen, Datta, Fredrikson & Li. Influence-directed explanations for deep convolutional networks. 2018.
-.. [4] Sundararajan, Taly & Yan. Axiomatic attribution for deep networks. 2017.
-.. [5] Springenberg, Dosovitskiy, Brox & Riedmiller. Striving for simplicity: the all convolutional net. 2015.
+captum gives other numbers, without a word, where a non-linearity is called as a function or is unknown to it, and where
+two of them touch, such as a ReLU before a max-pooling: it then drops the rule of the upper one. Here all elementwise
+functions of :mod:`torch.nn.functional` and max-pooling are covered, and what is not is a `CompletenessError`.
+
+Integrals are sums over Gauss-Legendre nodes. Conductance is captum's sum, which takes the gradient at the left end of
+each interval: in trained networks it misses completeness by up to 10 % of the largest logit at 50 steps.
 """
 
 from __future__ import annotations
@@ -91,30 +97,30 @@ def attribute(
 
     Parameters
     ----------
-    model
+    model : torch.nn.Module
         Any network that maps inputs (N, ...) to logits (N, classes), in evaluation mode. It runs on the device and in
         the precision (float32 or float64) of its parameters.
-    layer
+    layer : torch.nn.Module or str
         Submodule of `model` or its dotted name. Its output is attributed: name the activation function, not the
         linear map below it.
-    inputs
+    inputs : torch.Tensor
         (N, ...) floating point. Moved to the model's device chunk by chunk.
-    method
+    method : str
         One of `METHODS`, see the table at the top of this module.
-    target
+    target : int, torch.Tensor or "all"
         Class whose logit is attributed: one for all samples, an (N,) integer tensor, or "all".
-    baseline
+    baseline : torch.Tensor, optional
         The reference input x': one sample, or (N, ...) for one per sample. Default: zeros. Not used by
         `gradient_x_activation` and `guided_backprop`.
-    steps
+    steps : int
         Nodes of the Gauss-Legendre quadrature for the methods with an integral. Conductance takes one more, whose
         intervals it sums over, as captum does.
-    batch_size
+    batch_size : int
         Most samples to run at once. Apart from the result, memory grows with it, not with N.
 
     Returns
     -------
-    Tensor
+    torch.Tensor
         (N, units), for ``target="all"`` (N, classes, units), on the CPU. Units are the elements of the layer's
         output in C order.
 
@@ -167,17 +173,19 @@ def neuron_sample_matrix(
     ----------
     model, layer, inputs, method, baseline, steps, batch_size
         As for `attribute`.
-    target
+    target : int or torch.Tensor, optional
         Class to use in place of :math:`\hat y`: one for all samples, or an (N,) integer tensor.
 
     Returns
     -------
-    Tensor
+    torch.Tensor
         (units, N), on the CPU.
 
     Raises
     ------
-    ValueError, CompletenessError
+    ValueError
+        As for `attribute`.
+    CompletenessError
         As for `attribute`.
 
     Examples
@@ -210,19 +218,21 @@ def neuron_sample_matrices(
 
     Parameters
     ----------
-    methods
+    methods : sequence of str
         Some of `METHODS`.
     model, layer, inputs, target, baseline, steps, batch_size
         As for `neuron_sample_matrix`.
 
     Returns
     -------
-    dict
+    dict of str to torch.Tensor
         For each method its (units, N) matrix.
 
     Raises
     ------
-    ValueError, CompletenessError
+    ValueError
+        As for `attribute`.
+    CompletenessError
         As for `attribute`.
     """
     if isinstance(target, str):
@@ -246,7 +256,7 @@ def layer_activations(model: nn.Module, layer: nn.Module | str, inputs: Tensor, 
 
     Returns
     -------
-    Tensor
+    torch.Tensor
         (N, units), on the CPU.
 
     Raises
