@@ -376,7 +376,7 @@ HTML(figures.origin_box(record, scale, committed=folder == records.results_folde
 # {numref}`fig-1a` is the paper's Figure 1a, the matrix as it comes. {numref}`fig-1b` is Figure 1b, the same matrix with units and
 # samples sorted by their module out of ten.
 
-# %% mystnb={"figure": {"name": "fig-1a", "caption": "**Figure 1a of the paper.** The neuron–sample matrix ({glue:text}`dataset`). Rows are units in the order of the layer (channel after channel), columns are test images as they come. Look for how much is white: white is zero. The thumbnail averages neighbouring entries, so the true matrix is emptier than it looks."}, "image": {"alt": "Matrix of 1600 units by 10000 images, mostly white with scattered red and blue", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-1a", "caption": "**Figure 1a of the paper.** The neuron–sample matrix ({glue:text}`dataset`). Rows are units in the order of the layer (channel after channel), columns are test images as they come. Look for how much is white: white is zero. The thumbnail averages neighbouring entries, so the true matrix is emptier than it looks. The two halves of MNIST's test set come from different writers: a step in the middle would show it."}, "image": {"alt": "Matrix of 1600 units by 10000 images, mostly white with scattered red and blue", "width": "100%"}} tags=["hide-input"]
 figures.matrix(main)
 
 # %% tags=["remove-input"]

@@ -166,7 +166,7 @@ def _matrix(of: Setting, which: str) -> tuple[Figure, Axes, dict[str, Any]]:
     tall, wide = thumbnail["units_per_pixel"], thumbnail["samples_per_pixel"]
     note(
         made,
-        _about(of, f"a pixel is the mean over {tall} × {wide} entries (units × samples)", seeds=1),
+        _about(of, f"a pixel is the mean over {tall}\u00a0×\u00a0{wide} entries (units × samples)", seeds=1),
     )
     ax.set_xlabel(f"{_spaced(samples)} samples")
     ax.set_ylabel(f"{_spaced(units)} units")
@@ -475,7 +475,7 @@ def places(of: Setting) -> Figure:
     )
     middle.suptitle(r"$\bf{b}$  module of every unit in channels 0 to 15", x=0.01, ha="left", fontsize=11)
     third.set_title(r"$\bf{c}$  tests against shuffled units")
-    shown = f"a, b: training seed 0, {height} × {width} positions, {channels} channels"
+    shown = f"a, b: training seed 0, {height}\u00a0×\u00a0{width} positions, {channels} channels"
     note(
         made,
         _about(
@@ -514,6 +514,7 @@ def lesions_by_class(of: Setting) -> Figure:
     lost = [_interval([100 * found[FORM]["lesions"][name].mean() for found in values]) for name in rows.values()]
     interval_dots(dots, list(rows), lost, colors=[COLORS[1], COLORS[0], GREY], reference=0)
     dots.set_xlabel("points of accuracy lost, mean over modules")
+    dots.locator_params(axis="x", integer=True)
     letters([table, dots])
     note(made, _about(of, "a: training seed 0, empty below 0.5 points", BARS))
     return made
