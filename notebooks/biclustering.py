@@ -488,8 +488,8 @@ HTML(figures.verdict_box(verdicts, "B7"))
 
 # %% [markdown]
 # A fair statement needs the trained network *without* targets. There the activations reach an NMI of {glue:text}`nmi-activations:.2f` and
-# the target-free scores {glue:text}`nmi-sizes:.2f`; k-means on plain pixels reaches {glue:text}`nmi-pixels:.2f`. The distance from pixels
-# to target-free scores is what the layer itself adds.
+# the target-free scores {glue:text}`nmi-sizes:.2f`; k-means on plain pixels reaches {glue:text}`nmi-pixels:.2f`. What lies between
+# pixels and target-free scores is the layer's own doing.
 #
 # ### Where do the units of a module sit?
 #

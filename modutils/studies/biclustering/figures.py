@@ -657,10 +657,12 @@ def ways_to_remove(of: Setting) -> Figure:
     return made
 
 
-_COMPARED: dict[str, tuple[tuple[str, ...], float | None]] = {
-    "share of entries above 0": (("structure", "sparsity", "positive"), 0.25),
-    "purity of the modules": (("structure", FORM, "labels", "purity"), 0.9),
-}
+def _gain(of: Setting) -> Interval:
+    """NMI of the trained minus that of the untrained network with the same targets, where the plan has controls."""
+    if not any(cell.stage == "controls" and of.where.items() <= cell.params.items() for cell in of.results.cells):
+        return Interval(np.nan, np.nan, np.nan, 0)
+    trained = of.numbers("controls", "predicted class", FORM, "nmi")
+    return _interval(trained - of.numbers("controls", "untrained, predicted class of the trained", FORM, "nmi"))
 
 
 @figure
@@ -683,16 +685,7 @@ def settings_side_by_side(results: Results, datasets: Sequence[str]) -> Figure:
             4,
         ),
         "purity": ([of.interval("structure", FORM, "labels", "purity") for of in settings], 0.9),
-        "NMI, trained − untrained": (
-            [
-                _interval(
-                    of.numbers("controls", "predicted class", FORM, "nmi")
-                    - of.numbers("controls", "untrained, predicted class of the trained", FORM, "nmi")
-                )
-                for of in settings
-            ],
-            0,
-        ),
+        "NMI, trained − untrained": ([_gain(of) for of in settings], 0),
     }
     made, axes = plt.subplots(2, 2, figsize=(WIDTH, 2.4 + 0.55 * len(settings)), sharey=True)
     for ax, (title, (intervals, reference)) in zip(axes.flat, panels.items(), strict=True):
@@ -717,7 +710,7 @@ def settings_side_by_side(results: Results, datasets: Sequence[str]) -> Figure:
     note(
         made,
         f"{' and '.join(DATASETS[dataset] for dataset in datasets)}, {seeds} training seeds each; {BARS}; "
-        "dashed: the claims' bars (a, b, c) and no difference (d, same classes given as targets).",
+        "dashed: the claims' bars (a, b, c) and no difference (d, same classes given as targets; empty: not measured).",
     )
     return made
 
@@ -883,7 +876,7 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
 
 
 def verdict_box(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
-    """One claim with its rule and, for every data set, its verdict and what was found, as HTML.
+    """One claim with its rule and, for every data set, its verdict and number, as HTML; reasons for the first only.
 
     Parameters
     ----------
@@ -898,7 +891,7 @@ def verdict_box(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
     first = next(iter(rows.values()))
     lines = "".join(
         f"<p>{escape(name)}: {_badge(row)} <strong>{escape(row.value)}</strong> "
-        f"{escape(_in_brackets(row.interval))}<br>{escape(row.why)}</p>"
+        f"{escape(_in_brackets(row.interval))}{'<br>' + escape(row.why) if row is first else ''}</p>"
         for name, row in rows.items()
     )
     return (
