@@ -50,8 +50,8 @@ import torch
 from IPython.display import HTML
 from myst_nb import glue
 
-from modutils import plotting
-from modutils.studies.biclustering import cells, figures
+from modutils import plotting, reports
+from modutils.studies.biclustering import cells, figures, grid
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
@@ -334,13 +334,13 @@ settings = [claims.Setting(record, name) for name in names]
 main, last = settings[0], settings[-1]
 verdicts = {}
 for name in names:
-    verdicts[figures.DATASETS[name]] = claims.evaluate(name, scale=scale, results=record)
+    verdicts[reports.DATASETS[name]] = claims.evaluate(name, scale=scale, results=record)
 
 # %% tags=["remove-cell"]
 from collections import Counter
 
 reached = 100 * record.numbers("train", "test_accuracy", dataset=names[0], model="cnn", activation="relu")
-glue("dataset", figures.DATASETS[names[0]], display=False)
+glue("dataset", reports.DATASETS[names[0]], display=False)
 glue("lowest-accuracy", float(reached.min()), display=False)
 glue("mean-accuracy", float(reached.mean()), display=False)
 for key, path in {
@@ -349,7 +349,7 @@ for key, path in {
     "pixels": ("k-means on pixels", "k-means"),
 }.items():
     glue(f"nmi-{key}", float(main.numbers("controls", *path, "nmi").mean()), display=False)
-counts = Counter(row.verdict for row in verdicts[figures.DATASETS[names[0]]])
+counts = Counter(row.verdict for row in verdicts[reports.DATASETS[names[0]]])
 glue("n-claims", counts.total(), display=False)
 for key, verdict in {
     "holds": "holds",
@@ -358,14 +358,14 @@ for key, verdict in {
     "untestable": "not testable",
 }.items():
     glue(f"n-{key}", counts[verdict], display=False)
-for row in verdicts[figures.DATASETS[names[0]]]:
+for row in verdicts[reports.DATASETS[names[0]]]:
     glue(f"{row.id}-verdict", row.verdict, display=False)
     glue(f"{row.id}-value", row.value, display=False)
-glue("last-dataset", figures.DATASETS[names[-1]], display=False)
-glue("grid-seeds", figures.complete_seeds(record), display=False)
+glue("last-dataset", reports.DATASETS[names[-1]], display=False)
+glue("grid-seeds", grid.complete_seeds(record), display=False)
 
 # %% tags=["remove-input"]
-HTML(figures.origin_box(record, scale, committed=folder == records.results_folder()))
+HTML(reports.origin_box(record, scale, committed=folder == records.results_folder()))
 
 # %% [markdown]
 # The networks reach {glue:text}`mean-accuracy:.2f` % test accuracy on average, the worst {glue:text}`lowest-accuracy:.2f` %.
@@ -380,13 +380,13 @@ HTML(figures.origin_box(record, scale, committed=folder == records.results_folde
 figures.matrix(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B1"))
+HTML(reports.verdict_box(verdicts, "B1"))
 
 # %% mystnb={"figure": {"name": "fig-1b", "caption": "**Figure 1b of the paper.** The same matrix ({glue:text}`dataset`) sorted by module; lines separate the modules, numbered as the algorithm left them. Look along the diagonal for the blocks, then beside it: rows and columns are not empty outside their block."}, "image": {"alt": "The matrix sorted into ten groups of units and ten of images, with redder blocks on the diagonal", "width": "100%"}} tags=["hide-input"]
 figures.matrix_in_modules(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B2"))
+HTML(reports.verdict_box(verdicts, "B2"))
 
 # %% [markdown]
 # ### How are the scores distributed?
@@ -398,13 +398,13 @@ HTML(figures.verdict_box(verdicts, "B2"))
 figures.scores(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B3"))
+HTML(reports.verdict_box(verdicts, "B3"))
 
 # %% mystnb={"figure": {"name": "fig-2-all", "caption": "Figure 2b for every block ({glue:text}`dataset`). If the paper's block is typical, all ten lie to the right of zero."}, "image": {"alt": "Ten small histograms, one for each block", "width": "100%"}} tags=["hide-input"]
 figures.scores_of_every_block(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B4"))
+HTML(reports.verdict_box(verdicts, "B4"))
 
 # %% [markdown]
 # ### Do the samples of a module look alike?
@@ -415,7 +415,7 @@ HTML(figures.verdict_box(verdicts, "B4"))
 figures.samples(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B5"))
+HTML(reports.verdict_box(verdicts, "B5"))
 
 # %% [markdown]
 # ### Which classes are in a module?
@@ -426,7 +426,7 @@ HTML(figures.verdict_box(verdicts, "B5"))
 figures.classes_of_modules(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B6"))
+HTML(reports.verdict_box(verdicts, "B6"))
 
 # %% [markdown]
 # Whether this is a discovery is another matter. {ref}`sec-controls` asks where the classes come from.
@@ -441,7 +441,7 @@ HTML(figures.verdict_box(verdicts, "B6"))
 figures.removal(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B10"))
+HTML(reports.verdict_box(verdicts, "B10"))
 
 # %% [markdown]
 # {numref}`fig-5b` is Figure 5b: always by module, but the modules come from the matrices of different attribution methods.
@@ -450,7 +450,7 @@ HTML(figures.verdict_box(verdicts, "B10"))
 figures.removal_by_method(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B11"))
+HTML(reports.verdict_box(verdicts, "B11"))
 
 # %% [markdown]
 # The rule asks for more than the paper did. A test that finds no difference has not shown that there is none; only an
@@ -462,7 +462,7 @@ HTML(figures.verdict_box(verdicts, "B11"))
 # seeds. {doc}`/book/claims` has the rules in words and what lies behind each verdict.
 
 # %% tags=["hide-input"]
-HTML(figures.verdict_table(verdicts))
+HTML(reports.verdict_table(verdicts))
 
 # %% [markdown]
 # ## What the paper leaves open
@@ -484,7 +484,7 @@ HTML(figures.verdict_table(verdicts))
 figures.controls(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B7"))
+HTML(reports.verdict_box(verdicts, "B7"))
 
 # %% [markdown]
 # A fair statement needs the trained network *without* targets. There the activations reach an NMI of {glue:text}`nmi-activations:.2f` and
@@ -501,7 +501,7 @@ HTML(figures.verdict_box(verdicts, "B7"))
 figures.places(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B8"))
+HTML(reports.verdict_box(verdicts, "B8"))
 
 # %% [markdown]
 # ### One module at a time
@@ -514,10 +514,10 @@ HTML(figures.verdict_box(verdicts, "B8"))
 figures.lesions_by_class(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B13"))
+HTML(reports.verdict_box(verdicts, "B13"))
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B14"))
+HTML(reports.verdict_box(verdicts, "B14"))
 
 # %% [markdown]
 # ### Do attribution methods agree?
@@ -530,7 +530,7 @@ HTML(figures.verdict_box(verdicts, "B14"))
 figures.methods_side_by_side(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B12"))
+HTML(reports.verdict_box(verdicts, "B12"))
 
 # %% [markdown]
 # (sec-same)=
@@ -563,7 +563,7 @@ print(f"largest difference: {error:.1%} of the largest score")
 figures.number_of_modules(main)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B15"))
+HTML(reports.verdict_box(verdicts, "B15"))
 
 # %% [markdown]
 # ### Where the paper is silent
@@ -604,7 +604,7 @@ figures.ways_to_remove(main)
 figures.settings_side_by_side(record, names)
 
 # %% tags=["remove-input"]
-HTML(figures.verdict_box(verdicts, "B9"))
+HTML(reports.verdict_box(verdicts, "B9"))
 
 # %% mystnb={"figure": {"name": "fig-fashion-samples", "caption": "As {numref}`fig-3`, for {glue:text}`last-dataset`. Images: Fashion-MNIST by Zalando, MIT licence."}, "image": {"alt": "Two sheets of 25 small photographs of clothes, each sheet of similar items", "width": "100%"}} tags=["hide-input"]
 figures.samples(last)
@@ -624,10 +624,18 @@ figures.removal(last)
 # the modules look like, {numref}`fig-grid-tests` what they do.
 
 # %% mystnb={"figure": {"name": "fig-grid-modules", "caption": "The grid, part one: what modules look like. (a) Sparsity. (b) Strength of the blocks. (c) Agreement of sample clusters with the predicted classes. (d) The same minus the agreement that an untrained network reaches when it is given these classes as targets: white means that training adds nothing."}, "image": {"alt": "Four heat tables of layers by data sets and activation functions", "width": "100%"}} tags=["hide-input"]
-figures.grid_of_modules(record)
+grid.grid_of_modules(record)
 
 # %% mystnb={"figure": {"name": "fig-grid-tests", "caption": "The grid, part two: what modules do. (a) Area under the ablation curve, by module minus greedy: red means that greedy removal hurts more. (b) The same minus random removal: blue means that modules hurt more. (c) Neighbouring units in one module, in standard deviations above chance, for layers that have places."}, "image": {"alt": "Three heat tables of layers by data sets and activation functions", "width": "100%"}} tags=["hide-input"]
-figures.grid_of_tests(record)
+grid.grid_of_tests(record)
+
+# %% [markdown]
+# Which axis matters? The table compares, for four measures, the level of each axis with the lowest mean and the one with the
+# highest. A *block* is one setting of the other axes with one seed; differences are paired within blocks, with 95 % intervals. Blocks
+# share networks and data, so read the p-values (Friedman's test, Wilcoxon's for two levels) as a ranking, not as proof.
+
+# %% tags=["remove-input"]
+HTML(grid.effects(record))
 
 # %% [markdown]
 # The rule of DeepLIFT needs care with smooth activations: the multiplier is the slope between baseline and image, whatever the
@@ -666,7 +674,7 @@ print(f"ten attributions {ten:.3f} s, one {one:.3f} s: {ten / one:.0f} times les
 # co-clustering, forward hooks for removal, each with the same result on one thread. `make bench` measures it anew.
 
 # %% tags=["remove-input"]
-HTML(figures.benchmarks())
+HTML(reports.benchmarks())
 
 # %% [markdown]
 # ## What to take away
@@ -690,13 +698,13 @@ HTML(figures.benchmarks())
 # Every piece of work is one file that says how it was made, so this section is made from the record itself.
 
 # %% tags=["remove-input"]
-HTML(figures.origin_table(record))
+HTML(reports.origin_table(record))
 
 # %% [markdown]
 # Processor time, stage by stage:
 
 # %% tags=["remove-input"]
-HTML(figures.durations(record))
+HTML(reports.durations(record, figures.STAGES))
 
 # %% [markdown]
 # ## Try it

@@ -6,12 +6,9 @@ Those that look at one network on one data set take a :class:`claims.Setting`; t
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
 from itertools import combinations, pairwise
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -19,7 +16,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modutils.claims import VERDICTS, Verdict
 from modutils.plotting import (
     COLORS,
     DIVERGING,
@@ -34,12 +30,22 @@ from modutils.plotting import (
     note,
     tiles,
 )
-from modutils.records import Cell, Record, RecordError, Results
+from modutils.records import Results
+from modutils.reports import DATASETS
 from modutils.statistics import Interval, mean_interval
 from modutils.studies.biclustering import cells
 from modutils.studies.biclustering.claims import FORM, Setting, area
 
-DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "digits"}
+STAGES = {
+    "train": "train a network",
+    "structure": "modules and their tests",
+    "controls": "other targets, or none",
+    "ablate": "removal of units, six methods",
+    "describe": "six methods side by side",
+    "pictures": "what figures 1 to 3 show",
+    "compare": "other clusterings",
+    "extend": "extension grid",
+}
 METHODS = {
     "deeplift": "DeepLIFT",
     "gradient_x_activation": "gradient × activation",
@@ -713,296 +719,3 @@ def settings_side_by_side(results: Results, datasets: Sequence[str]) -> Figure:
         "dashed: the claims' bars (a, b, c) and no difference (d, same classes given as targets; empty: not measured).",
     )
     return made
-
-
-def complete_seeds(results: Results) -> int:
-    """How many seeds of the extension grid are complete, counted from seed 0."""
-    grid = [cell for cell in results.cells if cell.stage == "extend"]
-    incomplete = {cell.params["seed"] for cell in grid if not _is_recorded(cell, results.folder)}
-    return min(incomplete, default=1 + max(cell.params["seed"] for cell in grid))
-
-
-def _is_recorded(cell: Cell, folder: Path) -> bool:
-    """Whether the present code or earlier code has recorded the cell."""
-    stage = folder / cell.study / cell.stage
-    return any(stage.glob(f"{cell.label}-{'[0-9a-f]' * 12}.json"))
-
-
-def _grid(
-    results: Results, *path: str, minus: tuple[str, ...] | None = None
-) -> tuple[np.ndarray, list[str], list[tuple[str, str]]]:
-    """Means over complete seeds: (layers, data sets × activations), with the names of data sets and columns."""
-    seeds = complete_seeds(results)
-    if seeds == 0:
-        raise RecordError("no seed of the extension grid is complete; compute it: python -m modutils run biclustering")
-    params = [dict(cell.params) for cell in results.cells if cell.stage == "extend"]
-    columns = list(dict.fromkeys((p["dataset"], p["activation"]) for p in params))
-    table = np.full((len(LAYERS), len(columns)), np.nan)
-    for row, (model, layer) in enumerate(LAYERS):
-        for column, (dataset, activation) in enumerate(columns):
-            where = {"model": model, "layer": layer, "dataset": dataset, "activation": activation}
-            values = []
-            for seed in range(seeds):
-                (record,) = results.records("extend", **where, seed=seed)
-                value = _at(record.values, path)
-                values.append(value - _at(record.values, minus) if minus else value)
-            table[row, column] = np.mean(values)
-    return table, list(dict.fromkeys(dataset for dataset, _ in columns)), columns
-
-
-def _at(values: Mapping[str, Any], path: tuple[str, ...]) -> float:
-    found: Any = values
-    for name in path:
-        if name not in found:
-            return float("nan")  # a dense layer has no places
-        found = found[name]
-    return float(found)
-
-
-def _grid_figure(
-    results: Results, panels: Sequence[tuple[str, tuple[str, ...], tuple[str, ...] | None, str, str]]
-) -> Figure:
-    """A heat table per panel: title, path of the number, path of one to subtract, format, colour map."""
-    tables = [_grid(results, *path, minus=minus) for _, path, minus, _, _ in panels]
-    shown = [[row for row, values in enumerate(table) if np.isfinite(values).any()] for table, _, _ in tables]
-    heights = [1.05 + 0.3 * len(rows) for rows in shown]
-    made, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, sum(heights)), height_ratios=heights)
-    for ax, panel, (table, datasets, columns), rows in zip(axes, panels, tables, shown, strict=True):
-        title, _, _, text, cmap = panel
-        size = max(float(np.nanmax(np.abs(table))), 0.1)  # no strong colours for tiny differences
-        low = -size if cmap == DIVERGING else 0.0
-        layers = [list(LAYERS.values())[row] for row in rows]
-        names = [ACTIVATIONS[activation] for _, activation in columns]
-        heat_table(ax, table[rows], layers, names, text=text, cmap=cmap, low=low, high=size, fontsize=8.5)
-        ax.tick_params(axis="both", labelsize=9)
-        each = len(columns) // len(datasets)
-        for number, dataset in enumerate(datasets):
-            if number:
-                ax.axvline(number * each - 0.5, color="white", linewidth=5)
-            ax.annotate(
-                DATASETS[dataset],
-                (number * each - 0.45, 1),
-                (0, 18),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                fontsize=9,
-                color="#444444",
-            )
-        if len(rows) > 3:
-            ax.axhline(2.5, color="white", linewidth=5)
-        ax.set_title(title)
-    letters(axes, pad=32)
-    seeds = complete_seeds(results)
-    note(
-        made,
-        f"Means over {seeds} training seed{'s' if seeds > 1 else ''} of each network; DeepLIFT, k = {cells.K} "
-        f"(areas: {cells.K_ABLATION}), form as in the paper.",
-    )
-    return made
-
-
-@figure
-def grid_of_modules(results: Results) -> Figure:
-    """The extension grid: what modules look like for other layers, activation functions, models and data."""
-    return _grid_figure(
-        results,
-        [
-            ("share of entries above 0", ("positive",), None, "{:.2f}", "Blues"),
-            ("blocks: mass share ÷ area share", ("mass_ratio",), None, "{:.1f}", "Blues"),
-            ("NMI with the predicted class", ("nmi",), None, "{:.2f}", "Blues"),
-            (
-                "that NMI − NMI of the untrained network, same classes",
-                ("nmi",),
-                ("nmi_untrained",),
-                "{:+.2f}",
-                DIVERGING,
-            ),
-        ],
-    )
-
-
-@figure
-def grid_of_tests(results: Results) -> Figure:
-    """The extension grid: removal of modules against greedy removal, and the places of units."""
-    return _grid_figure(
-        results,
-        [
-            (
-                "area, by module − greedy (below 0: modules hurt more)",
-                ("area", "module"),
-                ("area", "greedy"),
-                "{:+.2f}",
-                DIVERGING,
-            ),
-            ("area, by module − random units", ("area", "module"), ("area", "random"), "{:+.2f}", DIVERGING),
-            (
-                "neighbours in one module: standard deviations above chance",
-                ("space", "neighbours:all", "z"),
-                None,
-                "{:.0f}",
-                "Blues",
-            ),
-        ],
-    )
-
-
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-_MARKS = dict(zip(VERDICTS, ("●", "◐", "○", "–"), strict=True))
-_BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted"), strict=True))
-
-
-def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
-    """The claims of a chapter as an HTML table, with a column of verdicts for every data set.
-
-    Parameters
-    ----------
-    found : mapping
-        For each column's name, such as ``MNIST``, the verdicts of :func:`claims.evaluate`: the same claims in the same
-        order.
-    """
-    lists = list(found.values())
-    if len({tuple(row.id for row in rows) for rows in lists}) != 1:
-        raise ValueError("found has lists of different claims; needed are the same claims in the same order")
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("Claim of the paper", *found))
-    lines = []
-    for rows in zip(*lists, strict=True):
-        first = rows[0]
-        cells_of_row = "".join(
-            f"<td>{_badge(row)}<br>{escape(row.value)}<br><small>{escape(row.interval)}</small></td>" for row in rows
-        )
-        lines.append(f"<tr><td><strong>{first.id}</strong> {escape(first.statement)}</td>{cells_of_row}</tr>")
-    return f'<table class="table verdicts"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
-
-
-def verdict_box(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
-    """One claim with its rule and, for every data set, its verdict and number, as HTML; reasons for the first only.
-
-    Parameters
-    ----------
-    found : mapping
-        As for :func:`verdict_table`.
-    id : str
-        Such as ``B7``.
-    """
-    rows = {name: row for name, verdicts in found.items() for row in verdicts if row.id == id}
-    if not rows:
-        raise ValueError(f"id={id!r} is no claim; there are {', '.join(row.id for row in next(iter(found.values())))}")
-    first = next(iter(rows.values()))
-    lines = "".join(
-        f"<p>{escape(name)}: {_badge(row)} <strong>{escape(row.value)}</strong> "
-        f"{escape(_in_brackets(row.interval))}{'<br>' + escape(row.why) if row is first else ''}</p>"
-        for name, row in rows.items()
-    )
-    return (
-        f'<div class="admonition verdict"><p class="admonition-title">Claim {id}: {escape(first.statement)}</p>'
-        f"{lines}<p><small>Rule: {escape(first.rule)}</small></p></div>"
-    )
-
-
-def _badge(row: Verdict) -> str:
-    color = _BADGES[row.verdict]
-    return f'<span class="sd-badge sd-bg-{color} sd-bg-text-{color}">{_MARKS[row.verdict]} {escape(row.verdict)}</span>'
-
-
-def _in_brackets(text: str) -> str:
-    return f"({text})" if text else ""
-
-
-STAGES = {
-    "train": "train a network",
-    "structure": "modules and their tests",
-    "controls": "other targets, or none",
-    "ablate": "removal of units, six methods",
-    "describe": "six methods side by side",
-    "pictures": "what figures 1 to 3 show",
-    "compare": "other clusterings",
-    "extend": "extension grid",
-}
-
-
-def origin_box(results: Results, scale: str, *, committed: bool) -> str:
-    """In a few sentences where the numbers come from, as HTML; ``committed`` if from the record of the repository."""
-    found = _recorded(results)
-    missing = len(results.cells) - len(found)
-    data = " and ".join(dict.fromkeys(DATASETS[cell.params["dataset"]] for cell in results.cells))
-    sentences = [
-        f"Scale “{scale}” on {data}, {'read from the committed record' if committed else 'computed for this page'}: "
-        f"{len(found)} pieces of work, {_hours(found)} of processor time, {_dates(found)}.",
-        f"{missing} pieces of work are missing." if missing else "",
-        f"The code of these stages has changed since: {_changed(found)}." if _changed(found) else "",
-    ]
-    text = escape(" ".join(filter(None, sentences)))
-    return (
-        f'<div class="admonition note"><p class="admonition-title">Where these numbers come from</p><p>{text} '
-        "Details are at the end of the page.</p></div>"
-    )
-
-
-def origin_table(results: Results) -> str:
-    """Data, seeds, commits, machines and versions behind a record, as an HTML table."""
-    found = _recorded(results)
-    made = [record.provenance for _, record in found]
-    numbers = {"Python": {p["python"] for p in made}}
-    numbers |= {name: {p["versions"][name] for p in made} for name in made[0]["versions"]}
-    seeds = {cell.params["seed"] for cell, _ in found if cell.stage == "structure"}
-    rows = {
-        "Pieces of work": f"{len(found)}, and {len(results.cells) - len(found)} missing",
-        "Training seeds": f"{len(seeds)}; in the extension grid {complete_seeds(results)}",
-        "Data (MD5)": ", ".join(sorted({f"{name} {digest}" for p in made for name, digest in p["data"].items()})),
-        "Made": f"{_dates(found)}, {_hours(found)} of processor time",
-        "Commit": ", ".join(sorted({p["commit"] for p in made})),
-        "Machine": ", ".join(sorted({f"{p['device']}, {p['threads']} thread(s) a piece of work" for p in made})),
-        "Versions": ", ".join(f"{name} {' and '.join(sorted(each))}" for name, each in numbers.items()),
-        "Code changed since": _changed(found) or "none",
-    }
-    return _html([], list(rows.items()))
-
-
-def _hours(found: Sequence[tuple[Cell, Record]]) -> str:
-    return f"{sum(record.provenance['cpu_seconds'] for _, record in found) / 3600:.2g} hours"
-
-
-def _dates(found: Sequence[tuple[Cell, Record]]) -> str:
-    dates = sorted(record.provenance["date"] for _, record in found)
-    return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-
-
-def _changed(found: Sequence[tuple[Cell, Record]]) -> str:
-    return "; ".join(sorted({STAGES[cell.stage] for cell, record in found if record.changed}))
-
-
-def durations(results: Results) -> str:
-    """Processor time of every stage as an HTML table."""
-    rows = []
-    for stage, words in STAGES.items():
-        seconds = [record.provenance["cpu_seconds"] for cell, record in _recorded(results) if cell.stage == stage]
-        if seconds:
-            rows.append((words, str(len(seconds)), f"{np.mean(seconds):.1f} s", f"{sum(seconds) / 60:.1f} min"))
-    return _html(("Stage", "Pieces of work", "Each", "Together"), rows)
-
-
-def benchmarks() -> str:
-    """What ``benchmarks/`` measured last, as an HTML table: processor time or memory of the usual call and of ours."""
-    rows = []
-    for path in sorted((Path(__file__).resolve().parents[3] / "benchmarks" / "results").glob("*.json")):
-        for row in json.loads(path.read_text())["rows"]:
-            usual, ours = (f"{row[name]:.3g} {row['unit']}" for name in ("reference", "ours"))
-            rows.append((f"{path.stem}: {row['what'].replace('_', ' ')}", usual, ours, f"{row['ratio']:.3g} ×"))
-    return _html(("What", "Usual call", "Ours", "Ratio"), rows) if rows else "<p>Nothing was measured yet.</p>"
-
-
-def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in the book's style; the texts are escaped."""
-    top = "".join(f"<th>{escape(text)}</th>" for text in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
-    return f'<table class="table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _recorded(results: Results) -> list[tuple[Cell, Record]]:
-    """Every cell that has a record, with it."""
-    found = []
-    for cell in results.cells:
-        if _is_recorded(cell, results.folder):
-            found += [(cell, record) for record in results.records(cell.stage, **cell.params)]
-    return found
