@@ -157,6 +157,18 @@ def _matrix(
     return attribution.neuron_sample_matrix(net, layer, images, target=target, baseline=baseline).numpy()
 
 
+def _all_methods(net: nn.Module, layer: str, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The neuron–sample matrix by every method, with 50 steps on paths, or more where a sum of scores is too far off."""
+    steps = 50
+    while True:
+        try:
+            return attribution.neuron_sample_matrices(net, layer, images, methods=METHODS, steps=steps)
+        except attribution.CompletenessError:
+            if steps >= 400:  # not the number of steps, then
+                raise
+            steps *= 2
+
+
 def _cluster(matrix: np.ndarray, k: int, form: str, seed: int) -> Coclustering:
     return coclustering.spectral_cocluster(matrix, k, **forms(k)[form], seed=seed)
 
@@ -207,7 +219,7 @@ def describe(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, An
     images, labels = data.load(dataset, "test")
     classes = labels.numpy()
     net = network(dataset, model, seed)
-    matrices = attribution.neuron_sample_matrices(net, layer, images, methods=METHODS)
+    matrices = _all_methods(net, layer, images)
     sampled = np.random.default_rng(seed).choice(matrices[METHODS[0]].numel(), 200_000)
     methods: dict[str, Any] = {}
     paper: dict[str, Coclustering] = {}
@@ -524,7 +536,7 @@ def ablate(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any]
     images, labels = data.load(dataset, "test")
     half = len(images) // 2
     net = network(dataset, model, seed)
-    matrices = attribution.neuron_sample_matrices(net, layer, images[:half], methods=METHODS)
+    matrices = _all_methods(net, layer, images[:half])
     mean_activation = attribution.layer_activations(net, layer, images[:half]).mean(0).numpy()
     plain = {method: entries.numpy() for method, entries in matrices.items()}
     of_prediction = attribution.attribute(
