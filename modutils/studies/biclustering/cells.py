@@ -158,7 +158,7 @@ def _matrix(
 
 
 def _all_methods(net: nn.Module, layer: str, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The neuron–sample matrix by every method, with 50 steps on paths, or more where a sum of scores is too far off."""
+    """The neuron–sample matrix by every method, with 50 steps on paths, or more where sums are too far off."""
     steps = 50
     while True:
         try:
