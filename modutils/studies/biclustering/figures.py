@@ -282,13 +282,13 @@ def samples(of: Setting, *, show: Sequence[int] = (0, 1)) -> Figure:
     chosen = [module for module in show if module in filled]
     chosen += [module for module in filled if module not in chosen][: len(show) - len(chosen)]
     names = class_names(of.where["dataset"])
-    made, axes = plt.subplots(1, len(chosen), figsize=(WIDTH, 3.9))
+    made, axes = plt.subplots(1, len(chosen), figsize=(WIDTH, 3.6))
     for module, ax in zip(chosen, axes, strict=True):
         tiles(ax, picture["samples"][module])
         classes = Counter(int(label) for label in picture["sample_labels"][module])
-        words = ", ".join(f"{count} × {names[label]}" for label, count in classes.most_common(3))
-        rest = len(classes) - 3
-        more = f", {rest} more" if rest > 0 else ""
+        words = ", ".join(f"{count} × {names[label]}" for label, count in classes.most_common(2))
+        rest = sum(count for _, count in classes.most_common()[2:])
+        more = f", {rest} other" if rest else ""
         ax.set_title(f"module {module}\n{words}{more}", fontsize=10)
     letters(axes)
     note(made, _about(of, "25 samples of each module drawn at random, with their true classes", seeds=1))
@@ -504,7 +504,7 @@ def lesions_by_class(of: Setting) -> Figure:
         100 * by_class[order],
         [f"module {module}" for module in order],
         names,
-        text=lambda lost: "" if abs(lost) < 0.5 else f"{lost:.0f}".replace("-", "−"),
+        text=lambda lost: f"{lost:.0f}" if round(lost) else "",
         cmap="Oranges",
         low=0,
         high=max(float(100 * by_class.max()), 1.0),
