@@ -38,7 +38,7 @@
 # %% tags=["parameters"]
 # "paper" shows the record of the full-size runs; "quick" computes all figures here, on digits
 scale = "paper"
-# True ignores the record and runs the chosen scale anew (at paper scale: hours)
+# True ignores the record and runs the chosen scale anew (at paper scale: hours, into the cache folder, resumable)
 recompute = False
 # of the small network on this page, not of the record
 seed = 0
@@ -324,7 +324,8 @@ from modutils.studies.biclustering import claims
 folder = records.results_folder()
 if scale == "quick" or recompute:
     scratch = tempfile.TemporaryDirectory()
-    folder = Path(scratch.name)
+    # Hours of work go where they are found again: an interrupted run resumes.
+    folder = Path(scratch.name) if scale == "quick" else data.cache_folder() / "recomputed"
     with sweeps.processes(os.cpu_count() or 1) as executor:
         sweeps.run(plan, folder, executor=executor, progress=False)
 
