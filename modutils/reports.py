@@ -25,7 +25,7 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
     Parameters
     ----------
     found : mapping
-        For each column's name, such as ``MNIST``, the verdicts of :func:`claims.evaluate`: the same claims in the same
+        For each column's name, such as ``MNIST``, the verdicts of `modutils.claims.evaluate`: the same claims in the same
         order.
     """
     lists = list(found.values())
