@@ -402,9 +402,7 @@ class _Job:
 
     def _probe(self) -> None:
         """Run one sample and its baseline through the whole model, and look at what lies above the layer."""
-        _, x, base = next(self.chunks())
-        farthest = int((x - base).abs().flatten(1).amax(1).argmax())  # a sample like its baseline shows nothing
-        x, base = x[farthest, None], base[farthest % len(base), None]
+        x, base = next(self.chunks(1))[1:]
         # In training mode it would count the batch before `Rules` sees it.
         for name, module in self.cut.model.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
@@ -432,7 +430,7 @@ class _Job:
         """What lies between the layer and the logits, from the probe and the rules that it met."""
         values = logits.detach()
         if not values.isfinite().all():
-            raise ValueError("model returns logits that are not finite for some samples or baselines")
+            raise ValueError("model returns logits that are not finite for the first sample or its baseline")
         if self.classes > 1 and _is_softmax(values):
             raise ValueError(
                 "model returns softmax or log-softmax outputs; attribute logits: pass the model without its last step"
@@ -455,10 +453,11 @@ class _Job:
                 "method, such as 'integrated_gradients'"
             )
 
-    def chunks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    def chunks(self, size: int | None = None) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Samples and baselines (one, or one for each) on the model's device."""
-        for start in range(0, len(self.inputs), self.batch_size):
-            part = slice(start, min(start + self.batch_size, len(self.inputs)))
+        size = size or self.batch_size
+        for start in range(0, len(self.inputs), size):
+            part = slice(start, min(start + size, len(self.inputs)))
             base = self.baseline if len(self.baseline) == 1 else self.baseline[part]
             yield part, self.inputs[part].to(self.device, self.dtype), base.to(self.device, self.dtype)
 
