@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
+# More threads are slower on networks this small, and much slower on a busy machine.
+export OMP_NUM_THREADS ?= 1
 # Empty for the newest versions that pyproject.toml allows
 CONSTRAINTS := -c constraints.txt
 INSTALLED := $(VENV)/.installed
