@@ -578,6 +578,7 @@ HTML(reports.verdict_box(verdicts, "B15"))
 # | Pixels | – | scaled to [0, 1] | |
 # | Layer value | – | after the ReLU, as in the ablation | |
 # | Baseline image | – | black | {numref}`fig-controls` |
+# | Steps of path integrals | – | 50, as captum; doubled for a network where a sample's sum is off by more than 5 % | |
 # | Negative scores | – | set to zero before clustering | {numref}`fig-ways-to-cluster` |
 # | Singular vectors | – | $\lceil \log_2 k \rceil$, as Dhillon | {numref}`fig-ways-to-cluster` |
 # | Units without positive score | – | unassigned, removed last | |
