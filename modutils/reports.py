@@ -25,8 +25,8 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
     Parameters
     ----------
     found : mapping
-        For each column's name, such as ``MNIST``, the verdicts of `modutils.claims.evaluate`: the same claims in the same
-        order.
+        For each column's name, such as ``MNIST``, the verdicts of `modutils.claims.evaluate`: the same claims in the
+        same order.
     """
     lists = list(found.values())
     if len({tuple(row.id for row in rows) for rows in lists}) != 1:
