@@ -43,6 +43,9 @@ def _add_execute(commands: Any) -> None:
     parser.add_argument("--output", type=Path, default=Path("_executed"), help="folder for the executed notebooks")
     parser.add_argument("--force", action="store_true", help="execute also what is up to date")
     parser.add_argument(
+        "--timeout", type=int, default=1800, metavar="SECONDS", help="limit for one cell (default: 1800)"
+    )
+    parser.add_argument(
         "-p",
         "--parameter",
         action="append",
@@ -66,7 +69,7 @@ def _execute(options: argparse.Namespace) -> None:
             print(f"{output} is up to date")
         else:
             print(f"executing {source} ...", flush=True)
-            execute(source, output, parameters=parameters)
+            execute(source, output, parameters=parameters, timeout=options.timeout)
 
 
 def _add_run(commands: Any) -> None:

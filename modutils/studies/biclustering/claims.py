@@ -338,8 +338,8 @@ def _b15(of: Setting) -> Finding:
     stability = {k: of.numbers("structure", "k", k, "stability_units").mean() for k in ("5", "10", "20", "40")}
     return Finding(
         "holds" if share > 0.5 else "holds in part" if share > 0 else "does not hold",
-        f"the largest gap points to k = {np.bincount(chosen).argmax()} (most seeds)",
-        f"{share:.0%} of {len(chosen)} seeds point to {cells.K}",
+        f"the largest gap comes after singular value {np.bincount(chosen).argmax()} (most seeds)",
+        f"{share:.0%} of {len(chosen)} seeds have it after value {cells.K}",
         "Agreement of unit labels between k-means seeds (ARI): "
         + ", ".join(f"{value:.2f} at k = {k}" for k, value in stability.items())
         + ".",
