@@ -634,7 +634,8 @@ grid.grid_of_tests(record)
 # %% [markdown]
 # Which axis matters? The table compares, for four measures, the level of each axis with the lowest mean and the one with the
 # highest. A *block* is one setting of the other axes with one seed; differences are paired within blocks, with 95 % intervals. Blocks
-# share networks and data, so read the p-values (Friedman's test, Wilcoxon's for two levels) as a ranking, not as proof.
+# share networks and data, and the two levels are picked from the data that they are compared on. So read differences and p-values
+# (Friedman's test, Wilcoxon's for two levels) as a ranking of the axes, not as proof.
 
 # %% tags=["remove-input"]
 HTML(grid.effects(record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -186,9 +187,7 @@ def effects(results: Results) -> str:
             names = [_LEVELS.get(levels[index], levels[index]) for index in (low, high)]
             ends = [f"{name} {values[:, index].mean():.3f}" for name, index in zip(names, (low, high), strict=True)]
             rows.append((measure, words, *ends, f"{gap.mean:.3f} [{gap.low:.3f}, {gap.high:.3f}]", f"{p:.1g}"))
-    rows = [
-        tuple(text.replace("-", "−") if text[-1].isdigit() or text[-1] == "]" else text for text in row) for row in rows
-    ]
+    rows = [tuple(re.sub(r"-(?=\d)", "−", text) for text in row) for row in rows]
     head = ("Measure", "Axis", "Lowest mean", "Highest mean", f"Difference, {len(blocks)} blocks or more", "p")
     return reports.table(head, rows)
 
