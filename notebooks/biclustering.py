@@ -36,9 +36,11 @@
 # | The units of a module have no spatial relation ({numref}`fig-places`) | {glue:text}`B8-verdict` |
 
 # %% tags=["parameters"]
-# "paper" shows the record of the full-size runs; "quick" computes all figures here, on digits
+# "paper" shows the record of the full-size runs,
+# "quick" computes all figures here, on digits
 scale = "paper"
-# True ignores the record and runs the chosen scale anew (at paper scale: hours, into the cache folder, resumable)
+# True ignores the record and computes anew: at paper scale
+# hours of work, kept in the cache folder and resumable
 recompute = False
 # of the small network on this page, not of the record
 seed = 0

@@ -132,7 +132,7 @@ def _badge(row: Verdict) -> str:
 
 
 def _ours(row: Verdict) -> str:
-    return f"{row.value} {row.interval}".strip()
+    return f"{row.value} ({row.interval})" if row.interval else row.value
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
