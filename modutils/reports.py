@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -79,13 +80,13 @@ def _in_brackets(text: str) -> str:
 def origin_box(results: Results, scale: str, *, committed: bool) -> str:
     """In a few sentences where the numbers come from, as HTML; ``committed`` if from the record of the repository."""
     found = _recorded(results)
-    missing = len(results.cells) - len(found)
+    missing = Counter(cell.stage for cell in results.cells) - Counter(cell.stage for cell, _ in found)
     data = " and ".join(dict.fromkeys(DATASETS[cell.params["dataset"]] for cell in results.cells))
     changed = sorted({cell.stage for cell, record in found if record.changed})
     sentences = [
         f"Scale “{scale}” on {data}, {'read from the committed record' if committed else 'computed for this page'}: "
         f"{len(found)} pieces of work, {_hours(found)} of processor time, {_dates(found)}.",
-        f"{missing} pieces of work are missing." if missing else "",
+        f"Not computed yet: {', '.join(f'{stage} {count}' for stage, count in missing.items())}." if missing else "",
         f"The code of these stages has changed since: {', '.join(changed)}." if changed else "",
     ]
     text = escape(" ".join(filter(None, sentences)))

@@ -51,7 +51,7 @@ def test_durations_count_the_training_behind_a_cached_network(tmp_path: Path) ->
     assert "2, and 1 missing" in origin
     assert "file md5" in origin
     assert "Code changed sincenone" in origin
-    assert "1 pieces of work are missing" in reports.origin_box(results, "quick", committed=False)
+    assert "Not computed yet: train 1." in reports.origin_box(results, "quick", committed=False)
 
 
 def test_every_benchmark_is_shown() -> None:
