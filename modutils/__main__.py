@@ -109,7 +109,7 @@ def _executor(options: argparse.Namespace) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ValueError("--dask needs the package distributed: pip install 'modutils[cluster]'") from error
+        raise ValueError("--dask needs the package distributed: pip install -e '.[cluster]'") from error
     return Client(options.dask).get_executor(retries=2)
 
 
