@@ -161,7 +161,7 @@ def test_claims_page_shows_rule_finding_and_reason(monkeypatch: pytest.MonkeyPat
     ]
     text = "\n".join(modules_book.claims_markdown(found))
     assert "2 claims: 1 holds, 1 does not hold." in text
-    assert r"| [X1](#claim-X1) | Units \| matter. | {bdg-success}`holds` | 45 % [41, 49] |" in text
+    assert r"| [X1](#claim-X1) | Units \| matter. | {bdg-success}`holds` | 45 % ([41, 49]) |" in text
     for part in ("42 %", "above 40 %", "It is.", "It falls.", "(claim-X2)="):
         assert part in text
 
