@@ -1,0 +1,1 @@
+"""Lange, Rolnick & Kording (2022), "Clustering units in neural networks: upstream vs downstream information"."""
