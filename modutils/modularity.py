@@ -244,15 +244,12 @@ def _scaled(A: Any, stack: bool = True) -> np.ndarray:
             f"A is not symmetric: entry ({i}, {j}) of matrix {m} is {edges[m, i, j]} and ({j}, {i}) is "
             f"{edges[m, j, i]}; use (A + A.T) / 2 if that is meant"
         )
-    edges = (edges + flipped) / 2
-    edges[:, range(edges.shape[1]), range(edges.shape[1])] = 0
-    # Largest entry first, so that neither tiny nor huge entries get lost in the sum.
-    for divisor in (edges.max(axis=(1, 2), keepdims=True), edges.sum(axis=(1, 2), keepdims=True)):
-        np.divide(edges, divisor, out=edges, where=divisor > 0)
-    if edges.any():
-        for matrix in edges:
-            if (total := matrix.sum()) > 0:
-                matrix /= total
+    edges = np.ascontiguousarray(edges / 2 + flipped / 2)
+    for matrix in edges:  # one by one: a slice of a stack then gets the very numbers it gets alone
+        np.fill_diagonal(matrix, 0)
+        if (largest := matrix.max()) > 0:
+            matrix /= largest  # first, so that neither tiny nor huge entries spoil the sum
+            matrix /= matrix.sum()
     return edges
 
 
@@ -478,7 +475,7 @@ def _check_labels(labels: Any, n: int | None = None) -> np.ndarray:
     checked = np.asarray(labels)
     if checked.ndim != 1 or (n is not None and len(checked) != n) or not np.issubdtype(checked.dtype, np.integer):
         raise ValueError(
-            f"labels has shape {checked.shape} and type {checked.dtype}; needed are integers, shape "
+            f"labels has shape {checked.shape} and type {checked.dtype}; needed are integers of shape "
             f"({'n' if n is None else n},)"
         )
     if checked.size and checked.min() < -1:
