@@ -1,0 +1,573 @@
+r"""How alike are two units of a layer: in what drives them, and in what they do to the output and to the loss?
+
+Every measure is a matrix :math:`M_k` of units × units per sample :math:`k`, averaged over the samples. Notation:
+:math:`x` the input, :math:`h` the value of the layer, :math:`y` the logits, :math:`p = \mathrm{softmax}(y)`,
+:math:`\bar h` the mean of :math:`h` over the samples:
+
+.. list-table::
+   :header-rows: 1
+
+   * - measure
+     - :math:`M_k`
+     - side
+   * - ``covariance``
+     - :math:`(h - \bar h)(h - \bar h)^\top`
+     - upstream
+   * - ``input_sensitivity``
+     - :math:`J J^\top` with :math:`J = \partial h / \partial x`
+     - upstream
+   * - ``output_sensitivity``
+     - :math:`J^\top J` with :math:`J = \partial y / \partial h`
+     - downstream
+   * - ``loss_hessian``
+     - :math:`\partial^2 L / \partial h^2`, :math:`L` the cross-entropy of one sample
+     - downstream
+
+The absolute value that makes a similarity of it stands outside the mean, :math:`|\sum_k M_k| / K`, or inside,
+:math:`\sum_k |M_k| / K`. The paper prints it inside; its authors' code, and so its figures, have it outside.
+
+A unit that never fires has zero rows in both upstream measures, but not in the downstream ones: derivatives with
+respect to :math:`h` do not ask whether :math:`h` ever changes.
+
+References
+----------
+R. D. Lange, D. S. Rolnick and K. P. Kording, "Clustering units in neural networks: upstream vs downstream
+information", Transactions on Machine Learning Research, 2022, section 2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modutils.attribution import _find
+
+__all__ = ["MEASURES", "Similarity", "mlp_similarities", "normalize", "unit_similarity"]
+
+MEASURES = ("covariance", "input_sensitivity", "output_sensitivity", "loss_hessian")
+
+_Array = TypeVar("_Array", Tensor, np.ndarray)
+
+
+class Similarity(NamedTuple):
+    """One measure of one layer, the absolute value taken either way.
+
+    Attributes
+    ----------
+    outside, inside : Tensor of float64, shape (n, n)
+        :math:`|\\mathrm{mean}_k M_k|` and :math:`\\mathrm{mean}_k |M_k|`, on the CPU.
+    """
+
+    outside: Tensor
+    inside: Tensor
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def unit_similarity(
+    model: nn.Module,
+    layer: nn.Module | str,
+    inputs: Tensor,
+    *,
+    measure: str,
+    abs_inside: bool = False,
+    labels: Tensor | None = None,
+    positions: int | None = None,
+    seed: int = 0,
+    batch_size: int = 500,
+) -> Tensor:
+    """Compare all pairs of units of a layer of any network.
+
+    Networks of `modutils.networks.mlp` with ReLU go through `mlp_similarities`; all others through automatic
+    differentiation, with one backward pass per unit and batch for `input_sensitivity`, and one per class and batch for
+    the downstream measures.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps inputs (N, ...) to logits (N, classes), each sample on its own. Dropout and batch normalisation must be
+        in eval mode. It runs on its own device and in its own precision. For the upstream measures the output may have any
+        shape.
+    layer : nn.Module or str
+        Submodule of the model, or its dotted name, that runs once. Name the activation function, not the linear map
+        below it. Its output is (N, n), or (N, n, height, width): the units are then the n channels, and M is the
+        mean over positions of the matrix between the channels *at the same position*. For the downstream measures
+        that is: J and the second derivative are with respect to the channels at one position.
+    inputs : Tensor, shape (N, ...)
+        Finite floating point numbers; moved to the model's device batch by batch.
+    measure : str
+        One of `MEASURES`, as defined at the top of this module, with no factor in front.
+    abs_inside : bool
+        Average the absolute values, instead of taking the absolute value of the average.
+    labels : Tensor of int, shape (N,), optional
+        True classes, for `loss_hessian` alone. Where everything above the layer is piecewise linear (ReLU, max-pooling)
+        they make no difference. Elsewhere the Hessian depends on them; without them it is the one expected when
+        labels are drawn from the model's own p, which is the Gauss-Newton matrix JᵀHJ with H = diag(p) - ppᵀ.
+        With labels, such a network takes one backward pass per unit, position and batch.
+    positions : int, optional
+        Use at most so many positions of a (N, n, height, width) layer, drawn once for all samples. Default: all.
+    seed : int
+        Of that draw.
+    batch_size : int
+        Most samples to run at once. Memory grows with it, not with N.
+
+    Returns
+    -------
+    Tensor of float64, shape (n, n)
+        Symmetric and non-negative, on the CPU. `normalize` brings it to [0, 1].
+
+    Raises
+    ------
+    ValueError
+        Unknown measure or layer; a layer or model whose output has another shape; empty inputs; numbers that are not
+        finite, given or found; dropout or batch normalisation in training mode; labels out of range.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+    >>> with torch.no_grad():
+    ...     _ = net[0].weight.copy_(torch.eye(2)), net[2].weight.copy_(torch.tensor([[3.0, -1.0]]))
+    >>> unit_similarity(net, "1", torch.tensor([[1.0, 1.0], [1.0, -1.0]]), measure="output_sensitivity")
+    tensor([[9., 3.],
+            [3., 1.]], dtype=torch.float64)
+    """
+    if measure not in MEASURES:
+        raise ValueError(f"measure={measure!r} is unknown; choose one of {', '.join(MEASURES)}")
+    module = _find(model, layer)
+    _check_inputs(inputs)
+    for name, given in (("batch_size", batch_size), ("positions", positions)):
+        if given is not None and given < 1:
+            raise ValueError(f"{name}={given}; 1 or more is needed")
+    for name, part in model.named_modules():
+        random = isinstance(part, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm)
+        if random and part.training:
+            raise ValueError(f"model is in training mode at {name!r}, a {type(part).__name__}; call model.eval()")
+    value, logits = _probe(model, module, inputs)
+    downstream = measure in ("output_sensitivity", "loss_hessian")
+    if downstream and logits.ndim != 2:
+        raise ValueError(f"model gives shape {tuple(logits.shape)} for one sample; (1, classes) is needed")
+    if measure == "loss_hessian" and labels is not None:
+        _check_labels(labels, len(inputs), logits.shape[1])
+
+    closed = _relu_mlp(model, module, inputs)
+    if closed is not None:
+        weights, biases, index = closed
+        batch_size = min(batch_size, 100)
+        found = mlp_similarities(weights, biases, inputs, measures=(measure,), batch_size=batch_size)[index][measure]
+    else:
+        where = torch.arange(value[0, 0].numel())
+        if positions is not None and positions < len(where):
+            where = torch.randperm(len(where), generator=torch.Generator().manual_seed(seed))[:positions].sort().values
+        found = _by_autograd(model, module, inputs, measure, labels, where, batch_size)
+    return found.inside if abs_inside else found.outside
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def mlp_similarities(
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    inputs: Tensor,
+    *,
+    measures: Sequence[str] = MEASURES,
+    batch_size: int = 100,
+) -> list[dict[str, Similarity]]:
+    r"""Compare the units of all hidden layers of a ReLU network by exact closed forms.
+
+    The network is :math:`h_l = \max(0, W_l h_{l-1} + b_l)` with logits :math:`y = W_{L+1} h_L + b_{L+1}` and no
+    dropout. Between its kinks it is linear, so its Jacobians are products of weights and of the 0/1 matrices
+    :math:`D_l` of active units. In the first layer :math:`J J^\top` is :math:`C = W_1 W_1^\top` where both units are
+    active; deeper, any factor of :math:`C` stands for :math:`W_1`, and the dimension of the input disappears.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor, shapes (n_l, n_{l-1})
+        Of all L + 1 linear maps, L ≥ 1. Everything is computed on the device and in the precision (float32 or float64)
+        of the first; sums over batches are float64.
+    biases : sequence of Tensor, shapes (n_l,)
+    inputs : Tensor, shape (K, ...)
+        Finite; flattened to (K, n_0).
+    measures : sequence of str
+        Some of `MEASURES`.
+    batch_size : int
+        Samples whose (n, n) matrices are held at once. About 100 suits the cache of a CPU.
+
+    Returns
+    -------
+    list of dict of Similarity
+        One dictionary per hidden layer, from measure to :math:`(n_l, n_l)` similarities.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not chain, no hidden layer, an unknown measure, empty inputs, numbers that are not finite.
+
+    Examples
+    --------
+    >>> weights, biases = [torch.eye(2), torch.tensor([[3.0, -1.0]])], [torch.zeros(2), torch.zeros(1)]
+    >>> first = mlp_similarities(weights, biases, torch.tensor([[1.0, 1.0], [1.0, -1.0]]))[0]
+    >>> first["input_sensitivity"].outside
+    tensor([[1.0000, 0.0000],
+            [0.0000, 0.5000]], dtype=torch.float64)
+    """
+    unknown = [measure for measure in measures if measure not in MEASURES]
+    if unknown:
+        raise ValueError(f"measures has {unknown[0]!r}; choose from {', '.join(MEASURES)}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}; 1 or more is needed")
+    weights, biases, x = _check_chain(weights, biases, inputs)
+
+    layers: list[Tensor] = []
+    for weight, bias in zip(weights, biases, strict=True):
+        value = torch.addmm(bias, layers[-1].relu_() if layers else x, weight.T)
+        if not torch.isfinite(value).all():
+            raise ValueError(
+                f"layer {len(layers) + 1} takes values that are NaN or infinite; the weights are too large"
+            )
+        layers.append(value)
+    *hidden, logits = layers
+    gates = [(value > 0).to(x.dtype) for value in hidden]
+
+    found: list[dict[str, Similarity]] = [{} for _ in hidden]
+    for measure in measures:
+        if measure == "covariance":
+            similarities = [_covariance(value, batch_size) for value in hidden]
+        elif measure == "input_sensitivity":
+            similarities = _input_sensitivity(weights, gates, batch_size)
+        else:
+            p = logits.softmax(1) if measure == "loss_hessian" else None
+            similarities = _downstream(weights, gates, p, batch_size)
+        for layer, similarity in zip(found, similarities, strict=True):
+            layer[measure] = similarity
+    return found
+
+
+def normalize(S: _Array, how: str = "sqrt") -> _Array:
+    """Divide the similarity of two units by how much there is of each.
+
+    Parameters
+    ----------
+    S : Tensor or ndarray, shape (..., n, n)
+        Non-negative, such as `unit_similarity` gives.
+    how : str
+        "sqrt": S_ij / √(S_ii S_jj), a cosine or correlation, which the authors' code uses. "max":
+        S_ij / max(S_ii, S_jj), which the paper prints. Diagonal entries are taken as at least 1e-24, so that the
+        zero rows of a unit without any similarity stay zero.
+
+    Returns
+    -------
+    Tensor or ndarray, as given
+        In [0, 1]; of the same precision, float64 for integers. Entries above 1 are set to 1: by rounding alone,
+        except for a Hessian that is not positive semidefinite (`unit_similarity` with labels).
+
+    Raises
+    ------
+    ValueError
+        An unknown form, a matrix that is not square, entries that are negative or not finite.
+
+    Examples
+    --------
+    >>> normalize(np.array([[4.0, 1.0], [1.0, 1.0]]))
+    array([[1. , 0.5],
+           [0.5, 1. ]])
+    >>> normalize(np.array([[4.0, 1.0], [1.0, 1.0]]), how="max")
+    array([[1.  , 0.25],
+           [0.25, 1.  ]])
+    """
+    if how not in ("sqrt", "max"):
+        raise ValueError(f"how={how!r} is unknown; choose sqrt or max")
+    values = S if isinstance(S, Tensor) else torch.as_tensor(np.array(S))
+    values = values if values.is_floating_point() else values.double()
+    if values.ndim < 2 or values.shape[-1] != values.shape[-2]:
+        raise ValueError(f"S has shape {tuple(values.shape)}; (..., n, n) is needed")
+    if not torch.isfinite(values).all() or (values < 0).any():
+        raise ValueError("S has entries that are negative, NaN or infinite")
+    diagonal = values.diagonal(dim1=-2, dim2=-1)
+    if how == "sqrt":
+        root = diagonal.sqrt().clamp(min=1e-12)
+        scale = root.unsqueeze(-1) * root.unsqueeze(-2)
+    else:
+        scale = torch.maximum(diagonal.unsqueeze(-1), diagonal.unsqueeze(-2)).clamp(min=1e-24)
+    normalized = (values / scale).clamp(max=1)
+    return normalized if isinstance(S, Tensor) else normalized.numpy()
+
+
+def _covariance(value: Tensor, batch_size: int) -> Similarity:
+    # Relative to the first sample, the mean of a constant unit is exactly its value, and its row exactly zero.
+    centred = value - value[0]
+    centred -= centred.mean(0, dtype=torch.float64)
+    total = _zeros(centred)
+    for rows in centred.split(batch_size):
+        _add_grams(total, rows[:, None])
+    return _mean(total, len(value))
+
+
+def _input_sensitivity(weights: Sequence[Tensor], gates: Sequence[Tensor], batch_size: int) -> list[Similarity]:
+    first = weights[0].double()
+    gram = first @ first.T
+    both_active = sum(gate.T @ gate for gate in gates[0].split(batch_size))
+    similarities = [_mean(torch.stack([gram, gram.abs()]) * both_active, len(gates[0]))]
+
+    if first.shape[1] > first.shape[0]:
+        eigenvalues, vectors = torch.linalg.eigh(gram)
+        first = vectors * eigenvalues.clamp(min=0).sqrt()
+    root = first.T.to(weights[0])
+    totals = [_zeros(gate) for gate in gates[1:]]
+    if totals:
+        for active in zip(*(gate.split(batch_size) for gate in gates), strict=True):
+            rows = root * active[0][:, None]
+            for total, weight, gate in zip(totals, weights[1:], active[1:], strict=False):
+                rows = (rows @ weight.T).mul_(gate[:, None])
+                _add_grams(total, rows)
+    return similarities + [_mean(total, len(gates[0])) for total in totals]
+
+
+def _downstream(
+    weights: Sequence[Tensor], gates: Sequence[Tensor], p: Tensor | None, batch_size: int
+) -> list[Similarity]:
+    """Output sensitivity, or with class probabilities p (K, classes) the Hessian of the loss."""
+    totals = [_zeros(gate) for gate in gates]
+    samples = len(gates[0])
+    for start in range(0, samples, batch_size):
+        part = slice(start, start + batch_size)
+        jacobian = weights[-1][None]  # of the logits, the same for all samples in the last hidden layer
+        for layer in reversed(range(len(gates))):
+            if p is not None:
+                _add_grams(totals[layer], _curvature_root(jacobian, p[part]))
+            elif layer < len(gates) - 1:
+                _add_grams(totals[layer], jacobian)
+            if layer:
+                jacobian = (jacobian * gates[layer][part][:, None]) @ weights[layer]
+    if p is None:
+        _add_grams(totals[-1], weights[-1][None])
+        totals[-1] *= samples
+    return [_mean(total, samples) for total in totals]
+
+
+def _curvature_root(jacobian: Tensor, p: Tensor) -> Tensor:
+    """RᵀJ for the root R of the Hessian of the cross-entropy with respect to the logits, RRᵀ = diag(p) - ppᵀ.
+
+    R = diag(√p) - p√pᵀ does it, because p sums to 1.
+    """
+    return p.sqrt()[:, :, None] * (jacobian - p[:, None] @ jacobian)
+
+
+def _zeros(values: Tensor) -> Tensor:
+    units = values.shape[1]
+    return torch.zeros(2, units, units, dtype=torch.float64, device=values.device)
+
+
+def _add(total: Tensor, matrices: Tensor) -> None:
+    """Add the sums over samples of M and of |M|, for matrices (N, n, n), which are overwritten."""
+    total[0] += matrices.sum(0)
+    total[1] += matrices.abs_().sum(0)
+
+
+def _add_grams(total: Tensor, rows: Tensor) -> None:
+    """The same for M = RᵀR, for rows R (N, r, n)."""
+    if rows.shape[1] == 1:
+        rows = rows[:, 0]
+        total[0] += rows.T @ rows
+        rows = rows.abs()
+        total[1] += rows.T @ rows
+    else:
+        _add(total, rows.mT @ rows)
+
+
+def _mean(total: Tensor, samples: int) -> Similarity:
+    mean = (total + total.mT) / (2 * samples)  # exactly symmetric, which a product of matrices is not
+    if not torch.isfinite(mean).all():
+        raise ValueError("a similarity is beyond the largest number of this precision; the values are too large")
+    return Similarity(mean[0].abs().cpu(), mean[1].cpu())
+
+
+def _check_chain(
+    weights: Sequence[Tensor], biases: Sequence[Tensor], inputs: Tensor
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    if len(weights) < 2 or len(biases) != len(weights):
+        raise ValueError(
+            f"there are {len(weights)} weights and {len(biases)} biases; needed is one of each per linear map, and at "
+            f"least two maps, so that there is a hidden layer"
+        )
+    _check_inputs(inputs)
+    like = weights[0].detach()
+    x = inputs.flatten(1).to(like)
+    for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        width = weights[i - 1].shape[0] if i else x.shape[1]
+        if weight.ndim != 2 or weight.shape[1] != width:
+            below = f"weights[{i - 1}]" if i else f"inputs of shape {tuple(inputs.shape)}"
+            raise ValueError(f"weights[{i}] has shape {tuple(weight.shape)}; after {below}, (units, {width}) is needed")
+        if bias.shape != weight.shape[:1]:
+            raise ValueError(f"biases[{i}] has shape {tuple(bias.shape)}; ({weight.shape[0]},) is needed")
+        for name, given in (("weights", weight), ("biases", bias)):
+            if not torch.isfinite(given).all():
+                raise ValueError(f"{name}[{i}] has NaN or infinite entries")
+    return [w.detach().to(like) for w in weights], [b.detach().to(like) for b in biases], x
+
+
+def _check_inputs(inputs: Tensor) -> None:
+    if inputs.ndim < 2 or not inputs.numel():
+        raise ValueError(f"inputs has shape {tuple(inputs.shape)}; (N, ...) with at least one sample is needed")
+    if not inputs.is_floating_point():
+        raise ValueError(f"inputs is {inputs.dtype}; give a floating point tensor")
+    if not torch.isfinite(inputs).all():
+        raise ValueError("inputs has NaN or infinite entries")
+
+
+def _check_labels(labels: Tensor, samples: int, classes: int) -> None:
+    if labels.shape != (samples,) or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(
+            f"labels has shape {tuple(labels.shape)} and type {labels.dtype}; needed are integers of shape ({samples},)"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"labels goes from {labels.min()} to {labels.max()}; the model has classes 0 ... {classes - 1}"
+        )
+
+
+def _relu_mlp(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[list[Tensor], list[Tensor], int] | None:
+    """Weights, biases and number of the hidden layer, if the closed forms hold. Exact types: a subclass may differ."""
+    if type(model) is not nn.Sequential:
+        return None
+    if any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
+        return None
+    letters: dict[type[nn.Module], str] = {nn.Flatten: "F", nn.Linear: "L", nn.ReLU: "R", nn.Dropout: "D"}
+    parts = list(model)
+    kinds = "".join(letters.get(type(part), "?") for part in parts)
+    if not re.fullmatch("F?(LRD*)+L", kinds):
+        return None
+    if kinds[0] == "F":
+        if (parts[0].start_dim, parts[0].end_dim) != (1, -1):
+            return None
+    elif inputs.ndim != 2:
+        return None
+    position = next(i for i, part in enumerate(parts) if part is layer)
+    if kinds[position] not in "RD":
+        return None
+    linear = [part for part in parts if isinstance(part, nn.Linear)]
+    weights: list[Tensor] = [part.weight for part in linear]
+    biases: list[Tensor] = [
+        part.weight.new_zeros(part.out_features) if part.bias is None else part.bias for part in linear
+    ]
+    return weights, biases, kinds[:position].count("L") - 1
+
+
+def _probe(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """One sample's value of the layer, (1, n) or (1, n, height, width), and output of the model."""
+    _, x = next(_batches(model, inputs[:1], 1))
+    try:
+        value, logits = _tap(model, layer, x, cut=True)
+    except RuntimeError as error:
+        raise ValueError(f"inputs of shape {tuple(inputs.shape)} do not pass through the model: {error}") from error
+    if value.ndim not in (2, 4) or len(value) != 1:
+        raise ValueError(
+            f"layer gives shape {tuple(value.shape)} for one sample; needed is (1, units) or (1, channels, height, "
+            f"width)"
+        )
+    return value, logits
+
+
+def _batches(model: nn.Module, inputs: Tensor, batch_size: int) -> Iterator[tuple[slice, Tensor]]:
+    like = next(model.parameters(), inputs)
+    for start in range(0, len(inputs), batch_size):
+        part = slice(start, start + batch_size)
+        yield part, inputs[part].detach().to(like.device, like.dtype)
+
+
+def _tap(model: nn.Module, layer: nn.Module, x: Tensor, *, cut: bool) -> tuple[Tensor, Tensor]:
+    """Value of the layer and output of the model; with ``cut``, what can be differentiated starts at the value."""
+    values: list[Tensor] = []
+
+    def hook(_module: nn.Module, _args: object, output: object) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise ValueError(f"layer gives a {type(output).__name__}; one tensor is needed")
+        values.append(output.detach().requires_grad_() if cut else output)
+        return values[-1].clone()  # what comes next may work in place
+
+    with layer.register_forward_hook(hook):
+        output = model(x.clone())  # a first module that works in place must not reach the caller's data
+    if len(values) != 1:
+        raise ValueError(f"layer runs {len(values)} times in a forward pass; once is needed")
+    if not isinstance(output, Tensor):
+        raise ValueError(f"model gives a {type(output).__name__}; one tensor is needed")
+    for name, given in (("layer", values[0]), ("model", output)):
+        if not torch.isfinite(given).all():
+            raise ValueError(f"{name} gives NaN or infinite values")
+    return values[0], output
+
+
+def _by_autograd(
+    model: nn.Module,
+    layer: nn.Module,
+    inputs: Tensor,
+    measure: str,
+    labels: Tensor | None,
+    where: Tensor,
+    batch_size: int,
+) -> Similarity:
+    """The general path: any network, at the positions ``where`` of the layer's output (0 for units)."""
+    if measure == "covariance":
+        return _covariance_of_layer(model, layer, inputs, where, batch_size)
+    total: Tensor | None = None
+    for part, x in _batches(model, inputs, batch_size):
+        upstream = measure == "input_sensitivity"
+        value, logits = _tap(model, layer, x.requires_grad_(upstream), cut=not upstream)
+        if total is None:
+            total = _zeros(value)
+        if upstream:
+            for position in where.tolist():
+                units = _by_position(value)[..., position].unbind(1)
+                _add_grams(total, torch.stack([_gradient(unit, x).flatten(1) for unit in units], dim=2))
+        elif measure == "loss_hessian" and labels is not None:
+            loss = nn.functional.cross_entropy(logits, labels[part].long().to(logits.device), reduction="sum")
+            slopes = _by_position(_gradient(loss, value, create_graph=True))
+            for position in where.tolist():
+                slope = slopes[..., position].unbind(1)
+                _add(total, torch.stack([_by_position(_gradient(s, value))[..., position] for s in slope], dim=1))
+        else:
+            jacobian = torch.stack([_by_position(_gradient(y, value)) for y in logits.unbind(1)], dim=1)
+            for rows in jacobian[..., where.to(jacobian.device)].unbind(-1):
+                if measure == "loss_hessian":
+                    rows = _curvature_root(rows, logits.detach().softmax(1))
+                _add_grams(total, rows)
+    assert total is not None
+    return _mean(total, len(inputs) * len(where))
+
+
+@torch.no_grad()
+def _covariance_of_layer(
+    model: nn.Module, layer: nn.Module, inputs: Tensor, where: Tensor, batch_size: int
+) -> Similarity:
+    """In two passes; at every position relative to the mean there."""
+
+    def values() -> Iterator[Tensor]:
+        for _, x in _batches(model, inputs, batch_size):
+            value = _by_position(_tap(model, layer, x, cut=False)[0])
+            yield value[..., where.to(value.device)].double()
+
+    origin = next(values())[0]  # so that the centred value of a constant unit is exactly zero
+    mean = sum((value - origin).sum(0) for value in values()) / len(inputs)
+    total = _zeros(origin[None])
+    for value in values():
+        rows = (value - origin - mean).movedim(-1, 1).flatten(0, 1)
+        _add_grams(total, rows[:, None])
+    return _mean(total, len(inputs) * len(where))
+
+
+def _by_position(value: Tensor) -> Tensor:
+    """(N, n) as (N, n, 1), and (N, n, height, width) as (N, n, positions)."""
+    return value.reshape(*value.shape[:2], -1)
+
+
+def _gradient(values: Tensor, leaf: Tensor, *, create_graph: bool = False) -> Tensor:
+    """Gradient of the sum of values, which is that of each sample; zero where nothing depends on the leaf."""
+    if not values.requires_grad:
+        return torch.zeros_like(leaf)
+    return torch.autograd.grad(
+        values.sum(), leaf, retain_graph=True, create_graph=create_graph, materialize_grads=True
+    )[0]
