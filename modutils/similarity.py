@@ -84,20 +84,21 @@ def unit_similarity(
     """Compare all pairs of units of a layer of any network.
 
     Networks of `modutils.networks.mlp` with ReLU go through `mlp_similarities`; all others through automatic
-    differentiation, with one backward pass per unit and batch for `input_sensitivity`, and one per class and batch for
-    the downstream measures.
+    differentiation: per batch, `input_sensitivity` takes one backward pass for each unit at each position, and the
+    downstream measures one for each class.
 
     Parameters
     ----------
     model : nn.Module
         Maps inputs (N, ...) to logits (N, classes), each sample on its own. Dropout and batch normalisation must be
-        in eval mode. It runs on its own device and in its own precision. For the upstream measures the output may have any
-        shape.
+        in eval mode. It runs on its own device and in its own precision. For the upstream measures the output may
+        have any shape.
     layer : nn.Module or str
         Submodule of the model, or its dotted name, that runs once. Name the activation function, not the linear map
         below it. Its output is (N, n), or (N, n, height, width): the units are then the n channels, and M is the
         mean over positions of the matrix between the channels *at the same position*. For the downstream measures
-        that is: J and the second derivative are with respect to the channels at one position.
+        that is: J and the second derivative are with respect to the channels at one position, with all others held.
+        Covariances are about the mean at the position.
     inputs : Tensor, shape (N, ...)
         Finite floating point numbers; moved to the model's device batch by batch.
     measure : str
@@ -108,7 +109,7 @@ def unit_similarity(
         True classes, for `loss_hessian` alone. Where everything above the layer is piecewise linear (ReLU, max-pooling)
         they make no difference. Elsewhere the Hessian depends on them; without them it is the one expected when
         labels are drawn from the model's own p, which is the Gauss-Newton matrix JᵀHJ with H = diag(p) - ppᵀ.
-        With labels, such a network takes one backward pass per unit, position and batch.
+        With labels, a network without closed forms takes one backward pass per batch for each unit at each position.
     positions : int, optional
         Use at most so many positions of a (N, n, height, width) layer, drawn once for all samples. Default: all.
     seed : int
@@ -446,8 +447,8 @@ def _relu_mlp(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[list[
             return None
     elif inputs.ndim != 2:
         return None
-    position = next(i for i, part in enumerate(parts) if part is layer)
-    if kinds[position] not in "RD":
+    position = next((i for i, part in enumerate(parts) if part is layer), None)
+    if position is None or kinds[position] not in "RD":
         return None
     linear = [part for part in parts if isinstance(part, nn.Linear)]
     weights: list[Tensor] = [part.weight for part in linear]
