@@ -49,8 +49,8 @@ def test_a_network_alone_equals_its_slice(digits: tuple[Tensor, Tensor], index: 
         "learning_rate": 0.02,
         "snapshots": [2],
     }
-    together = stacked.train(_fresh(5), *digits, **SETTINGS, **options)
-    alone = stacked.train(_fresh(1), *digits, **{k: [v[index]] for k, v in SETTINGS.items()}, **options)
+    together = stacked.train(_fresh(5), digits[0], digits[1], **SETTINGS, **options)
+    alone = stacked.train(_fresh(1), digits[0], digits[1], **{k: [v[index]] for k, v in SETTINGS.items()}, **options)
     one = slice(index, index + 1)
     _same(stacked.take(together.stack, one), alone.stack)
     _same(stacked.take(together.snapshots[2], one), alone.snapshots[2])
@@ -63,7 +63,8 @@ def test_a_network_alone_equals_its_slice(digits: tuple[Tensor, Tensor], index: 
 def test_stopping_early_is_exercised(digits: tuple[Tensor, Tensor]) -> None:
     found = stacked.train(
         _fresh(5),
-        *digits,
+        digits[0],
+        digits[1],
         **SETTINGS,
         epochs=40,
         seeds=[3],
@@ -100,9 +101,11 @@ def test_rate_falls_after_bad_epochs() -> None:
 def test_runs_together_equal_runs_apart(digits: tuple[Tensor, Tensor]) -> None:
     options: dict[str, Any] = {"epochs": 5, "batch_size": 64, "validation": 50, "patience": 2, "learning_rate": 0.03}
     settings: dict[str, Any] = {"l2": [1e-4, 0.0], "dropout": [0.0, 0.4]}
-    both = stacked.train(_fresh(2, (3, 8)), *digits, seeds=[3, 8], **{k: v * 2 for k, v in settings.items()}, **options)
+    both = stacked.train(
+        _fresh(2, (3, 8)), digits[0], digits[1], seeds=[3, 8], **{k: v * 2 for k, v in settings.items()}, **options
+    )
     for run, seed in enumerate((3, 8)):
-        one = stacked.train(_fresh(2, (seed,)), *digits, seeds=[seed], **settings, **options)
+        one = stacked.train(_fresh(2, (seed,)), digits[0], digits[1], seeds=[seed], **settings, **options)
         _same(stacked.take(both.stack, slice(2 * run, 2 * run + 2)), one.stack)
         assert both.epochs[2 * run : 2 * run + 2].tolist() == one.epochs.tolist()
 
@@ -159,7 +162,7 @@ def test_killed_in_the_middle_goes_on(digits: tuple[Tensor, Tensor], tmp_path: P
         "batch_size": 40,
         "snapshots": [2, 8],
     }
-    whole = stacked.train(_fresh(5), *digits, **SETTINGS, **options)
+    whole = stacked.train(_fresh(5), digits[0], digits[1], **SETTINGS, **options)
     path = tmp_path / "run.pt"
     epoch = stacked._epoch
     count = 0
@@ -173,10 +176,10 @@ def test_killed_in_the_middle_goes_on(digits: tuple[Tensor, Tensor], tmp_path: P
 
     monkeypatch.setattr(stacked, "_epoch", dies)
     with pytest.raises(KeyboardInterrupt):
-        stacked.train(_fresh(5), *digits, **SETTINGS, **options, checkpoint=path, checkpoint_epochs=2)
+        stacked.train(_fresh(5), digits[0], digits[1], **SETTINGS, **options, checkpoint=path, checkpoint_epochs=2)
     assert path.exists()
     count = 100
-    again = stacked.train(_fresh(5), *digits, **SETTINGS, **options, checkpoint=path, checkpoint_epochs=2)
+    again = stacked.train(_fresh(5), digits[0], digits[1], **SETTINGS, **options, checkpoint=path, checkpoint_epochs=2)
     assert count < 100 + len(whole.losses), "the epochs before the checkpoint are not trained again"
     _same(whole.stack, again.stack, 0)
     _same(whole.snapshots[2], again.snapshots[2], 0)
@@ -188,12 +191,15 @@ def test_a_diverged_network_is_given_up_and_the_others_go_on(digits: tuple[Tenso
     stack = _fresh(2)
     stack.weights[0][1] *= 1e200
     stack.weights[1][1] *= 1e200
-    found = stacked.train(stack, *digits, epochs=3, seeds=[3])
+    found = stacked.train(stack, digits[0], digits[1], epochs=3, seeds=[3])
     assert found.diverged.tolist() == [False, True]
     assert found.epochs.tolist() == [3, 1]
     assert math.isfinite(found.losses[-1, 0])
     assert math.isnan(found.losses[-1, 1])
-    _same(stacked.take(found.stack, slice(0, 1)), stacked.train(_fresh(1), *digits, epochs=3, seeds=[3]).stack)
+    _same(
+        stacked.take(found.stack, slice(0, 1)),
+        stacked.train(_fresh(1), digits[0], digits[1], epochs=3, seeds=[3]).stack,
+    )
 
 
 def test_initial_weights_are_those_of_the_plain_network() -> None:
