@@ -138,6 +138,7 @@ def test_closed_forms_are_not_used_elsewhere(monkeypatch: pytest.MonkeyPatch) ->
     hooked[1].register_forward_hook(lambda _module, _args, output: output * 2)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(20, 5), nn.Linear(5, 3)).double()
     half = nn.Sequential(nn.Flatten(0, 1), nn.Linear(10, 5), nn.ReLU(), nn.Linear(5, 3)).double()
+    cases: list[tuple[nn.Module, nn.Module | str]]
     cases = [(model, "hidden1"), (model, "logits"), (model, "flatten"), (model, model), (linear, "1"), (hooked, "act1")]
     cases += [(network([20, 12, 4], activation="tanh"), "act1"), (Doubling(*model), "2")]
     monkeypatch.setattr(similarity, "mlp_similarities", None)
@@ -475,6 +476,7 @@ def test_downstream_needs_logits() -> None:
         ({"weights": [samples(12, 20), samples(4, 11)]}, r"weights\[1\] has shape \(4, 11\); after weights\[0\]"),
         ({"weights": [samples(12, 19), samples(4, 12)]}, r"weights\[0\] .* after inputs of shape \(30, 20\)"),
         ({"weights": [samples(12, 20).flatten(), samples(4, 12)]}, r"weights\[0\] has shape \(240,\)"),
+        ({"weights": [samples(0, 20), samples(4, 0)]}, r"weights\[0\] has shape \(0, 20\)"),
         ({"biases": [samples(11), samples(4)]}, r"biases\[0\] has shape \(11,\); \(12,\) is needed"),
         ({"weights": [samples(12, 20), poisoned(samples(4, 12))]}, r"weights\[1\] has NaN"),
         ({"biases": [poisoned(samples(12), torch.inf), samples(4)]}, r"biases\[0\] has NaN or infinite"),
