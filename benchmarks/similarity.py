@@ -1,7 +1,8 @@
 """Unit similarities by closed forms beside a backward pass per unit, and beside torch.func.
 
-Run with ``python -m benchmarks.similarity``; takes about 45 s of processor time. The 784-64-64-10 network of the upstream/downstream
-chapter as initialised, 10 000 random images, all four measures of both layers, the absolute value inside and outside.
+Run with ``python -m benchmarks.similarity``; takes about 45 s of processor time. The 784-64-64-10 network of the
+upstream/downstream chapter as initialised, 10 000 random images, all four measures of both layers, the absolute value
+inside and outside.
 """
 
 from collections.abc import Callable
@@ -61,8 +62,9 @@ def per_unit(model: nn.Sequential, inputs: Tensor) -> Found:
             loss = nn.functional.cross_entropy(above(h), torch.zeros(len(x), dtype=torch.int64), reduction="sum")
             return gradients(torch.autograd.grad(loss, h, create_graph=True)[0], h)
 
+        calls: list[Callable[[Tensor], Tensor]] = [upstream, downstream, curvature]
         found[layer, "covariance"] = covariance(below, inputs)
-        for measure, matrices in zip(MEASURES[1:], (upstream, downstream, curvature), strict=True):
+        for measure, matrices in zip(MEASURES[1:], calls, strict=True):
             found[layer, measure] = means(matrices, inputs)
     return found
 
@@ -89,9 +91,10 @@ def functional(model: nn.Sequential, inputs: Tensor) -> Found:
         def curvature(x: Tensor, below: nn.Module = below, loss: Callable[[Tensor], Tensor] = loss) -> Tensor:
             return vmap(hessian(loss))(below(x))
 
+        calls: list[Callable[[Tensor], Tensor]] = [upstream, downstream, curvature]
         found[layer, "covariance"] = covariance(below, inputs)
         with torch.no_grad():
-            for measure, matrices in zip(MEASURES[1:], (upstream, downstream, curvature), strict=True):
+            for measure, matrices in zip(MEASURES[1:], calls, strict=True):
                 found[layer, measure] = means(matrices, inputs)
     return found
 
