@@ -57,4 +57,4 @@ def test_durations_count_the_training_behind_a_cached_network(tmp_path: Path) ->
 def test_every_benchmark_is_shown() -> None:
     soup = BeautifulSoup(reports.benchmarks(), "html.parser")
     shown = {cell.text.split(":")[0] for cell in soup.select("td:first-child")}
-    assert shown == {"attribution", "coclustering", "lesions", "modularity", "similarity"}
+    assert shown == {"attribution", "coclustering", "lesions", "modularity", "similarity", "stacked"}

@@ -268,9 +268,23 @@ def follow(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int, se
     """Modules of a few networks of a run along their training."""
     run = trained(dataset=dataset, hidden=hidden, grid=grid, regime=regime, epochs=epochs, seed=seed)
     stacks = {0: stacked.initialize(sizes(dataset, hidden), seeds=[seed], copies=len(run.stack)), **run.snapshots}
-    found = [{**_describe(stack, dataset), **_modules(stack, dataset, seed)} for stack in stacks.values()]
-    kept = ("test_accuracy", "sum_squares", "sparsity", "q", "effective_number", "similarity", "chance")
-    return {"epochs": np.array(list(stacks)), **{name: np.stack([one[name] for one in found]) for name in kept}}
+    images = data.load(dataset, "test")[0]
+    found: dict[str, list[Any]] = {}
+    for stack in stacks.values():
+        described = _describe(stack, dataset)
+        for name in ("test_accuracy", "sum_squares", "sparsity"):
+            found.setdefault(name, []).append(described[name])
+        best = [
+            [_find(matrices, dataset, seed) for matrices in _measured(_similarities(stack, index, images))]
+            for index in range(len(stack))
+        ]
+        found.setdefault("q", []).append([[layer.q for layer in layers] for layers in best])
+        found.setdefault("effective_number", []).append(
+            [[[modularity.effective_number(row) for row in layer.labels] for layer in layers] for layers in best]
+        )
+        for name, score in (("similarity", agreement.element_similarities), ("chance", agreement.chance_similarities)):
+            found.setdefault(name, []).append([[score(layer.labels) for layer in layers] for layers in best])
+    return {"epochs": np.array(list(stacks)), **{name: _numbers(np.array(value)) for name, value in found.items()}}
 
 
 def subsample(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int, seed: int) -> dict[str, Any]:
