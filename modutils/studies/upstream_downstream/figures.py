@@ -513,7 +513,7 @@ def search_gains(results: Results, dataset: str, params: Mapping[str, Any]) -> F
     ax.grid(axis="x", color="#e5e5e5", linewidth=0.8)
     ax.axvline(0, color=GREY, linewidth=1, zorder=0)
     ax.locator_params(axis="x", nbins=4)
-    ax.set_xlabel("missing modularity, against the best of all searches")
+    ax.set_xlabel("modularity below the best found")
     ax.set_title("what is left to find")
     letters([left, right, ax])
     steps, restarts = cells.SEARCH[dataset]
