@@ -86,9 +86,7 @@ def _add_run(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> None:
     from modutils import records, sweeps
 
-    cells = [cell for cell in _plan(options) if not options.stages or cell.stage in options.stages]
-    if not cells:
-        raise ValueError(f"--stages {' '.join(options.stages)}: no such stage in {options.study}")
+    cells = _plan(options)
     folder = options.output or records.results_folder()
     print(f"{len(cells)} cells of {options.study} at scale {options.scale}; records go to {folder}", flush=True)
     with _executor(options) as executor:
@@ -117,6 +115,7 @@ def _add_verify(commands: Any) -> None:
     parser = commands.add_parser("verify", help="recompute recorded cells from scratch and compare")
     parser.add_argument("study", help="such as biclustering")
     parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
+    parser.add_argument("--stages", nargs="*", default=[], metavar="STAGE", help="only these stages (default: all)")
     parser.add_argument("--cells", type=int, default=2, help="how many, picked at random (default: 2)")
     parser.add_argument("--seed", type=int, help="fixes the pick")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
@@ -141,7 +140,7 @@ def _add_claims(commands: Any) -> None:
     parser.add_argument("study", help="such as biclustering")
     parser.add_argument("--dataset", default="mnist", help="such as mnist, fashion-mnist (default: mnist)")
     parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
-    parser.set_defaults(run=_claims)
+    parser.set_defaults(run=_claims, stages=[])
 
 
 def _claims(options: argparse.Namespace) -> None:
@@ -156,7 +155,10 @@ def _plan(options: argparse.Namespace) -> list[Any]:
     if options.study not in names:
         raise ValueError(f"study={options.study!r} is unknown; choose one of {', '.join(names)}")
     plan = importlib.import_module(f"modutils.studies.{options.study}.cells").plan(options.scale)
-    return list(plan)
+    cells = [cell for cell in plan if not options.stages or cell.stage in options.stages]
+    if not cells:
+        raise ValueError(f"--stages {' '.join(options.stages)}: no such stage in {options.study}")
+    return cells
 
 
 def _parameter(text: str) -> tuple[str, Any]:
