@@ -627,7 +627,7 @@ for inside in (True, False):
 # {numref}`fig-ud-definitions` does this at full size, for all measures and both normalisations. The published level of untrained
 # networks is the test: a definition that misses it did not make the figures.
 
-# %% mystnb={"figure": {"name": "fig-ud-definitions", "caption": "Modularity under six definitions: bars inside or outside the mean; raw, divided by the root of the product, or by the larger of the two ({glue:text}`dataset`, {glue:text}`epochs` epochs). The published levels of untrained networks are marked. Look which definitions meet them for all four measures."}, "image": {"alt": "Panels of modularity for six definitions and four measures, untrained and trained", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-definitions", "caption": "Modularity under six definitions: bars inside the mean, mean |·|, or outside, |mean|; raw, divided by the root of the product (√), or by the larger of the two (max) ({glue:text}`dataset`, {glue:text}`epochs` epochs; published after 500). Dashed boxes are the published levels, above the definitions that could have made them. In (a), untrained networks, epochs make no difference: look which rows repeat the box for all four measures."}, "image": {"alt": "Four tables of modularity for six definitions and four measures, untrained and trained, with rows of published levels", "width": "100%"}} tags=["hide-input"]
 beyond.definitions(main)
 
 # %% [markdown]
@@ -645,7 +645,7 @@ beyond.definitions(main)
 # published 0.64 to 0.68 between a raw downstream measure and its own normalised form are about what two single chains give on one untrained
 # matrix.
 
-# %% mystnb={"figure": {"name": "fig-ud-chance", "caption": "{numref}`fig-ud-4` with its two bounds: agreement beyond the exact chance level, and the agreement of every measure with itself when the search has another seed ({glue:text}`dataset`, {glue:text}`epochs` epochs). A white cell is no more than chance."}, "image": {"alt": "Eight by eight table of agreement beyond chance, and dots for the agreement of each measure with itself", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-chance", "caption": "{numref}`fig-ud-4` with its two bounds ({glue:text}`dataset`, {glue:text}`epochs` epochs). (a) Agreement beyond the exact chance level. White is no more than chance. (b) Means over the blocks of (a), trained and untrained. (c) The ceiling: agreement of every measure with itself when the search has another seed. The grey strip is where the paper has a measure and its own normalised form."}, "image": {"alt": "Eight by eight table of agreement beyond chance, and dots for the agreement of each measure with itself", "width": "100%"}} tags=["hide-input"]
 beyond.chance_and_ceiling(main)
 
 # %% [markdown]
@@ -657,7 +657,7 @@ beyond.chance_and_ceiling(main)
 # to $h$ do not ask whether $h$ ever changes. A unit whose outgoing weights are zero is the mirror case. So strong penalties leave different
 # units unused on the two sides, and that alone makes modules differ.
 
-# %% mystnb={"figure": {"name": "fig-ud-unused", "caption": "Unused units on either side against strength, and the agreement across sides with and without them ({glue:text}`dataset`, {glue:text}`epochs` epochs). Look whether the curves of agreement part where units fall out of use."}, "image": {"alt": "Curves of the number of unused units and of agreement across sides against strength", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-unused", "caption": "Top: units that are unused on either side, against strength. Bottom: agreement across sides, with them and without them ({glue:text}`dataset`, {glue:text}`epochs` epochs). Look whether the curves of agreement part where units fall out of use."}, "image": {"alt": "Curves of the number of unused units and of agreement across sides against strength", "width": "100%"}} tags=["hide-input"]
 beyond.unused_units(main)
 
 # %% [markdown]
@@ -666,7 +666,7 @@ beyond.unused_units(main)
 # Two partitions can differ and yet be equally good. A fairer question: take the modules of one measure and ask how much of the modularity
 # that another measure *could* have they reach.
 
-# %% mystnb={"figure": {"name": "fig-ud-transfer", "caption": "Modularity of one measure's matrix with another measure's modules, as a share of its own best ({glue:text}`dataset`, {glue:text}`epochs` epochs). 1 is as good as its own modules, 0 is no modules at all. Compare the blocks within and across sides."}, "image": {"alt": "Eight by eight table of the share of modularity that the modules of another measure reach", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-transfer", "caption": "Modularity of one measure's matrix (rows) with another measure's modules (columns), in % of its own best, for trained (a) and untrained (b) networks ({glue:text}`dataset`, {glue:text}`epochs` epochs). 100 is as good as its own modules, 0 is no better than no modules, below 0 is worse. Compare the blocks across sides in (a) and (b)."}, "image": {"alt": "Two eight by eight tables of the share of modularity that the modules of another measure reach", "width": "100%"}} tags=["hide-input"]
 beyond.transfer(main)
 
 # %% [markdown]
@@ -709,7 +709,7 @@ beyond.shapes({name: runs.load(record, dataset, of) for name, of in shapes.items
 #
 # Similarities are means over the test images. {numref}`fig-ud-subsets` takes fewer.
 
-# %% mystnb={"figure": {"name": "fig-ud-subsets", "caption": "Modularity, and agreement with the modules from all test images, for smaller sets of images ({glue:text}`dataset`, {glue:text}`epochs` epochs). With all images it is the agreement of two searches. Look where the curves begin to fall: below, modules depend on the images drawn."}, "image": {"alt": "Curves of modularity and of agreement against the number of images", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-subsets", "caption": "Fewer images ({glue:text}`dataset`, {glue:text}`epochs` epochs). (a) Change of modularity. (b) Agreement with the modules from all test images; the last point is the agreement of two searches on all. Look where the curves of (b) fall below it: there, modules depend on the images drawn."}, "image": {"alt": "Curves of modularity and of agreement against the number of images", "width": "100%"}} tags=["hide-input"]
 beyond.subset_sizes(record, dataset, params)
 
 # %% [markdown]
