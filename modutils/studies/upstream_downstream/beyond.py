@@ -98,7 +98,7 @@ def definitions(runs: Runs) -> Figure:
         table = np.array(
             [[_defined(*found, measure, *where) for measure in BY_SIDE] for where in _DEFINITIONS.values()]
         )
-        heat_table(ax, table, list(_DEFINITIONS), columns, low=0, high=0.4, fontsize=9.5)
+        heat_table(ax, table, list(_DEFINITIONS), columns, text=_short, low=0, high=0.4, fontsize=9.5)
         ax.axhline(2.5, color="black", linewidth=1.4)
         for row in (0, 3):
             ax.axhspan(row - 0.5, row + 0.5, fill=False, edgecolor=GREY, linewidth=1.6, linestyle="--")
@@ -110,13 +110,18 @@ def definitions(runs: Runs) -> Figure:
         made,
         about(
             runs,
-            "means over networks and both layers",
+            "means over networks and hidden layers",
             f"{len(runs.fresh['q'])} untrained networks",
             "dashed boxes: published levels, MNIST after 500 epochs, read off with an error of 0.01",
             "√ and max: divided by the root of the product, or by the larger, of the two diagonal entries",
         ),
     )
     return made
+
+
+def _short(value: float) -> str:
+    """Three decimals without the leading zero."""
+    return f"{value:.3f}".replace("0.", ".", 1)
 
 
 def _place(runs: Runs, kind: str, strength: float) -> int | None:
@@ -173,7 +178,7 @@ def chance_and_ceiling(runs: Runs) -> Figure:
         made,
         about(
             runs,
-            "means over networks and both layers",
+            "means over networks and hidden layers",
             f"{len(fresh)} untrained networks",
             "chance: exact mean over all shuffles of the units",
             "c: two searches with other seeds, filled: trained, hollow: untrained; grey: the published agreement of "
@@ -249,9 +254,9 @@ def other_scores(runs: Runs) -> Figure:
     sides = np.array([first < 4 for first in range(8)])
     first, second = sides[upper[0]], sides[upper[1]]
     groups = {
-        "downstream": (first & second, DOWN),
-        "upstream": (~first & ~second, UP),
-        "across": (first ^ second, "black"),
+        "within downstream": (first & second, DOWN),
+        "within upstream": (~first & ~second, UP),
+        "across the sides": (first ^ second, "black"),
     }
     made, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.9), sharex=True)
     x = average(similarity, axis=(0, 1, 2))
@@ -261,7 +266,7 @@ def other_scores(runs: Runs) -> Figure:
             ax.scatter(x[of_group], y[of_group], s=22, color=color, alpha=0.8, linewidths=0, label=label)
         mean = interval(_rank_correlations(similarity, values))
         ax.text(0.04, 0.97, f"ρ = {mean.mean:.2f}", transform=ax.transAxes, va="top", fontsize=10)
-        ax.set_title(textwrap.fill(name, 17), fontsize=10)
+        ax.set_title(textwrap.fill(name, 18), fontsize=10)
         ax.locator_params(nbins=4)
         ax.grid(color="#ececec", linewidth=0.7)
         ax.set_axisbelow(True)
@@ -271,7 +276,7 @@ def other_scores(runs: Runs) -> Figure:
         made,
         about(
             runs,
-            "a dot: a pair of measures, mean over networks and both layers",
+            "a dot: a pair of measures, mean over networks and hidden layers",
             "ρ: Spearman's correlation over the 28 pairs of a network and layer, mean; "
             "published for other scores 0.94 to 1.0, for the matrices 0.79 to 0.84",
         ),
@@ -310,7 +315,7 @@ def transfer(runs: Runs) -> Figure:
         about(
             runs,
             "columns: modules of the measure named above",
-            "ratio of means over networks and both layers",
+            "ratio of means over networks and hidden layers",
             f"{len(runs.fresh['transfer'])} untrained networks",
             "0: no better than chance",
         ),
@@ -530,8 +535,8 @@ def shapes(runs_by_name: Mapping[str, Runs]) -> Figure:
     made.legend(handles=handles, loc="outside upper center", ncols=len(handles) if deepest < 4 else 3)
     first = next(iter(runs_by_name.values()))
     each = "; ".join(
-        f"{name}: {runs.params['hidden'].replace('-', '–')}, {runs.params['epochs']} epochs, {_count(runs)}, "
-        f"{int(runs.kept.sum())} of {runs.kept.size} networks kept"
+        f"{name}: hidden layers {runs.params['hidden'].replace('-', '–')}, {runs.params['epochs']} epochs, "
+        f"{_count(runs)}, {int(runs.kept.sum())} of {runs.kept.size} networks kept"
         for name, runs in runs_by_name.items()
     )
     note(

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -41,7 +42,7 @@ HUES = {
 KINDS = {"l2": "L2", "l1": "L1", "dropout": "dropout"}
 KIND_COLORS = {"l2": COLORS[2], "l1": COLORS[3], "dropout": COLORS[6]}
 _MARKERS = {"l2": "o", "l1": "D", "dropout": "*"}
-_SIZES = {"l2": 4.0, "l1": 3.8, "dropout": 6.5}
+_SIZES = {"l2": 4.0, "l1": 3.8, "dropout": 5.5}
 BLOCKS = {"within downstream": (DOWNSTREAM, DOWNSTREAM), "within upstream": (UPSTREAM, UPSTREAM)}
 BLOCKS |= {"across the sides": (DOWNSTREAM, UPSTREAM)}
 IMAGES = {"mnist": 10_000, "fashion-mnist": 10_000, "digits": 500}
@@ -276,9 +277,16 @@ def kind_legend(made: Figure, runs: Runs, *, published: bool, untrained: bool = 
         handles.append(Patch(color="#d2d2d2", label="untrained ±1, 2, 3 s.d."))
     if published:
         look: dict[str, Any] = {"linestyle": "", "markerfacecolor": "none", "markeredgecolor": GREY}
-        handles.append(Line2D([], [], marker="o", **look, label=PUBLISHED_LABEL))
+        handles.append(tuple(Line2D([], [], marker=marker, **look) for marker in _MARKERS.values()))
+    labels = [PUBLISHED_LABEL if isinstance(handle, tuple) else handle.get_label() for handle in handles]
     made.legend(
-        handles=handles, loc="outside upper center", ncols=3 if published else 4, columnspacing=1.4, handlelength=1.7
+        handles,
+        labels,
+        handler_map={tuple: HandlerTuple(ndivide=None)},
+        loc="outside upper center",
+        ncols=3 if published else 4,
+        columnspacing=1.4,
+        handlelength=1.9,
     )
 
 

@@ -82,7 +82,7 @@ def _panels(
 ) -> Figure:
     """Eight panels of a quantity (R, S, L, 8) averaged over layers: one per measure, raw above, normalised below."""
     values, shown = average(runs.of(name), axis=2), has_published(runs)
-    made, axes = plt.subplots(2, 4, figsize=(WIDTH, 4.5), sharex=True, sharey=True)
+    made, axes = plt.subplots(2, 4, figsize=(WIDTH, 4.9), sharex=True, sharey=True)
     for row, form in enumerate(("raw", "normalised")):
         for ax, measure in zip(axes[row], BY_SIDE, strict=True):
             index = MEASURES.index((measure, form))
@@ -312,7 +312,10 @@ def sorted_matrices(results: Results, dataset: str, params: Mapping[str, Any]) -
     """Figure 3, top: normalised covariance of the first layer at four dropout rates, units sorted by module."""
     found = recorded(results, "examples", dataset, params)[0]
     made, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.9))
-    for ax, (rate, example) in zip(axes.flat, found.items(), strict=True):
+    for ax in axes.flat:
+        ax.set_axis_off()  # a grid may lack a rate
+    for ax, (rate, example) in zip(axes.flat, found.items(), strict=False):
+        ax.set_axis_on()
         matrix, labels = np.array(example["matrix"], dtype=float), np.asarray(example["labels"])
         np.fill_diagonal(matrix, 0)
         order, edges = _by_module(matrix, labels)
@@ -381,7 +384,7 @@ def agreement_maps(runs: Runs) -> Figure:
         made,
         about(
             runs,
-            "means over networks and both layers",
+            "means over networks and hidden layers",
             f"{len(fresh)} untrained networks",
             "blue names: downstream, orange: upstream, ′: normalised",
             "c: bars are 95\u00a0% intervals over runs, or over untrained networks",
@@ -566,6 +569,7 @@ def effective_numbers(runs: Runs) -> Figure:
         "modules",
         PUBLISHED_NUMBERS,
         "exp of the entropy of the module sizes, used units only",
+        "published numbers: one for the measures of a side",
     )
 
 
@@ -604,7 +608,7 @@ def agreement_by_strength(runs: Runs) -> Figure:
         made,
         about(
             runs,
-            f"means over n networks and both layers, minus those of {len(runs.fresh['similarity'])} untrained ones",
+            f"means over n networks and hidden layers, minus those of {len(runs.fresh['similarity'])} untrained ones",
             f"measures in the order {', '.join(SHORT)}",
         ),
     )
