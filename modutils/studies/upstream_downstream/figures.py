@@ -500,7 +500,7 @@ def search_gains(results: Results, dataset: str, params: Mapping[str, Any]) -> F
         "1000 steps from the spectral start": "spectral_1000",
         "5000 steps from one module": "single_5000",
         "5000 steps from the spectral start": "spectral_5000",
-        "ours, another seed": "ours",
+        "ours": "ours",
     }
     best = np.max([joined[name].reshape(-1, joined[name].shape[-1]).max(0) for name in joined], axis=0)
     ax = lower.subplots()
