@@ -268,23 +268,32 @@ def follow(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int, se
     """Modules of a few networks of a run along their training."""
     run = trained(dataset=dataset, hidden=hidden, grid=grid, regime=regime, epochs=epochs, seed=seed)
     stacks = {0: stacked.initialize(sizes(dataset, hidden), seeds=[seed], copies=len(run.stack)), **run.snapshots}
-    images = data.load(dataset, "test")[0]
-    found: dict[str, list[Any]] = {}
-    for stack in stacks.values():
-        described = _describe(stack, dataset)
-        for name in ("test_accuracy", "sum_squares", "sparsity"):
-            found.setdefault(name, []).append(described[name])
-        best = [
-            [_find(matrices, dataset, seed) for matrices in _measured(_similarities(stack, index, images))]
-            for index in range(len(stack))
-        ]
-        found.setdefault("q", []).append([[layer.q for layer in layers] for layers in best])
-        found.setdefault("effective_number", []).append(
-            [[[modularity.effective_number(row) for row in layer.labels] for layer in layers] for layers in best]
-        )
-        for name, score in (("similarity", agreement.element_similarities), ("chance", agreement.chance_similarities)):
-            found.setdefault(name, []).append([[score(layer.labels) for layer in layers] for layers in best])
-    return {"epochs": np.array(list(stacks)), **{name: _numbers(np.array(value)) for name, value in found.items()}}
+    return _along(stacks, dataset, seed)
+
+
+def strong(*, dataset: str, hidden: str, epochs: int, seed: int) -> dict[str, Any]:
+    """The strongest L2 and the strongest L1 that leave something to look at, trained on and on.
+
+    Up to the main regime's epochs these are the very networks of the run with this seed.
+    """
+    chosen = [s for s in settings("all") if s.kind != "dropout" and round(s.strength, 4) in (0.0316, 0.0032)]
+    images, labels = data.load(dataset, "train")
+    start = stacked.initialize(sizes(dataset, hidden), seeds=[seed], copies=len(chosen))
+    params = {"dataset": dataset, "hidden": hidden, "epochs": epochs, "seed": seed}
+    found = stacked.train(
+        start,
+        images,
+        labels,
+        epochs=epochs,
+        seeds=[seed],
+        l2=[setting.l2 for setting in chosen],
+        l1=[setting.l1 for setting in chosen],
+        batch_size=BATCH[dataset],
+        validation=VALIDATION[dataset],
+        snapshots=FOLLOWED,
+        checkpoint=_path(params).with_name(f"strong-{_path(params).stem}.checkpoint"),
+    )
+    return _along({0: start, **found.snapshots}, dataset, seed)
 
 
 def subsample(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int, seed: int) -> dict[str, Any]:
@@ -320,6 +329,28 @@ def subsample(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int,
 
 
 # --- what stages share ------------------------------------------------------------------------------------------------
+
+
+def _along(stacks: dict[int, Stack], dataset: str, seed: int) -> dict[str, Any]:
+    """Networks and their modules after several numbers of epochs; arrays start with these."""
+    images = data.load(dataset, "test")[0]
+    found: dict[str, list[Any]] = {}
+    for stack in stacks.values():
+        described = _describe(stack, dataset)
+        for name in ("test_accuracy", "sum_squares", "sparsity"):
+            found.setdefault(name, []).append(described[name])
+        best = [
+            [_find(matrices, dataset, seed) for matrices in _measured(_similarities(stack, index, images))]
+            for index in range(len(stack))
+        ]
+        found.setdefault("q", []).append([[layer.q for layer in layers] for layers in best])
+        found.setdefault("unused", []).append([[(layer.labels < 0).sum(1) for layer in layers] for layers in best])
+        found.setdefault("effective_number", []).append(
+            [[[modularity.effective_number(row) for row in layer.labels] for layer in layers] for layers in best]
+        )
+        for name, score in (("similarity", agreement.element_similarities), ("chance", agreement.chance_similarities)):
+            found.setdefault(name, []).append([[score(layer.labels) for layer in layers] for layers in best])
+    return {"epochs": np.array(list(stacks)), **{name: _numbers(np.array(value)) for name, value in found.items()}}
 
 
 def _fresh(dataset: str, hidden: str, seed: int) -> Stack:
@@ -499,6 +530,7 @@ def plan(scale: str) -> list[Cell]:
             add(stage, "digits", QUICK, 1)
         add_runs("digits", QUICK | {"regime": "early stopping", "epochs": 300}, 1)
         add("follow", "digits", FOLLOW | {"epochs": 60}, 1)
+        add("strong", "digits", {"hidden": shape[0], "epochs": 60}, 1)
         return cells
     add_runs("mnist", FIXED, RUNS)
     add("untrained", "mnist", {"hidden": shape[0]}, 4)
@@ -512,4 +544,5 @@ def plan(scale: str) -> list[Cell]:
         add_runs("mnist", params, 3)
         add("untrained", "mnist", {"hidden": params["hidden"]}, 1)
     add("follow", "mnist", FOLLOW, 3)
+    add("strong", "mnist", {"hidden": shape[0], "epochs": 500}, 3)
     return cells
