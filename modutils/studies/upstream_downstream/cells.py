@@ -276,7 +276,7 @@ def strong(*, dataset: str, hidden: str, epochs: int, seed: int) -> dict[str, An
 
     Up to the main regime's epochs these are the very networks of the run with this seed.
     """
-    chosen = [s for s in settings("all") if s.kind != "dropout" and round(s.strength, 4) in (0.0316, 0.0032)]
+    chosen = [s for s in settings("all") if (s.kind, round(np.log10(s.strength), 2)) in (("l2", -1.5), ("l1", -2.5))]
     images, labels = data.load(dataset, "train")
     start = stacked.initialize(sizes(dataset, hidden), seeds=[seed], copies=len(chosen))
     params = {"dataset": dataset, "hidden": hidden, "epochs": epochs, "seed": seed}
