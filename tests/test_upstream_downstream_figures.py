@@ -51,6 +51,7 @@ STAGES = {
     figures.search_gains: "search",
     beyond.along_training: "follow",
     beyond.subset_sizes: "subsample",
+    beyond.strong_penalties: "strong",
 }
 
 
@@ -103,6 +104,10 @@ def results(tmp_path: Path) -> Results:
         "search": {"spectral": single, **dict.fromkeys(
             ("spectral_1000", "single_1000", "spectral_5000", "single_5000", "ours"), four)},
         "follow": {"epochs": epochs, "q": draw.uniform(0.1, 0.3, (4, 6, 2, 8)), "test_accuracy": np.ones((4, 6))},
+        "strong": {"epochs": epochs, "unused": np.ones((4, 2, 2, 8))}
+        | {name: draw.uniform(0, 1, (4, 2)) for name in ("sparsity", "test_accuracy")}
+        | {"q": draw.uniform(0, 1, (4, 2, 2, 8))}
+        | {name: draw.uniform(0, 1, (4, 2, 2, 8, 8)) for name in ("similarity", "chance")},
         "subsample": {str(count): {"q": draw.uniform(0, 1, (4, 16)), "same_modules": draw.uniform(0, 1, (4, 16))}
                       for count in (500, 250, 25)},
     }  # fmt: skip

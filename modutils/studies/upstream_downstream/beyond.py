@@ -455,6 +455,65 @@ def along_training(results: Results, dataset: str, params: Mapping[str, Any]) ->
     return made
 
 
+@figure
+def strong_penalties(results: Results, dataset: str, params: Mapping[str, Any]) -> Figure:
+    """The strongest L2 and L1 trained on: modularity, small weights and agreement across the sides."""
+    found = recorded(results, "strong", dataset, params)
+    epochs = np.asarray(found[0]["epochs"], dtype=float)
+    x = np.where(epochs == 0, 0.5, epochs)
+    settled = {"l2": 10**-1.5, "l1": 10**-2.5}
+
+    made, axes = plt.subplots(3, 2, figsize=(WIDTH, 7.4), sharex=True, sharey="row")
+
+    def line(ax: Axes, values: np.ndarray, color: str, label: str, style: str = "-") -> None:
+        """Mean and s.e.m. of (runs, epochs)."""
+        error = values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(len(x))
+        ax.errorbar(x, values.mean(0), error, color=color, linestyle=style, marker="o", markersize=3, label=label)
+
+    for place, (kind, strength) in enumerate(settled.items()):
+        top, middle, bottom = axes[:, place]
+        top.set_title(f"{KINDS[kind]} = {in_words(strength, kind)}", color="black")
+        q = np.stack([run["q"][:, place] for run in found]).mean(2)
+        for measure in BY_SIDE:
+            line(top, q[:, :, MEASURES.index((measure, "raw"))], HUES[measure], NAMES[measure])
+            if dataset == "mnist":
+                level = PUBLISHED_Q[measure, "raw"][kind][strength]
+                top.plot(
+                    620, level, "D", markersize=6, markerfacecolor="none", markeredgecolor=HUES[measure], clip_on=False
+                )
+        line(middle, np.stack([run["sparsity"][:, place] for run in found]), "black", "small weights")
+        line(middle, np.stack([run["test_accuracy"][:, place] for run in found]), GREY, "test accuracy", "--")
+        unused = np.stack([run["unused"][:, place] for run in found])[..., UPSTREAM].mean((2, 3))
+        line(middle, unused / int(str(params["hidden"]).split("-")[0]), UP, "units unused upstream", ":")
+        similarity = np.stack([run["similarity"][:, place] for run in found]).mean(2)
+        for form, name, style in ((0, "raw", "-"), (1, "normalised", "--")):
+            line(bottom, similarity[:, :, form:4:2, 4:].mean((2, 3)), DOWN, f"{name} downstream", style)
+        chance = np.stack([run["chance"][:, place] for run in found]).mean(2)
+        line(bottom, chance[:, :, :4, 4:].mean((2, 3)), GREY, "chance", ":")
+        for ax in axes[:, place]:
+            ax.set_xscale("log")
+            ax.set_xlim(0.4, 1.7 * x.max())
+            ticks = [tick for tick in (1, 10, 60, 500) if tick <= x.max()]
+            ax.set_xticks([0.5, *ticks], ["0", *(f"{tick}" for tick in ticks)])
+            ax.minorticks_off()
+            ax.grid(axis="y", color="#ececec", linewidth=0.7)
+        bottom.set_xlabel("epochs")
+    for ax, label in zip(axes[:, 0], ("modularity Q*", "share", "agreement across"), strict=True):
+        ax.set_ylabel(label)
+    for ax in (axes[0, 0], axes[1, 1], axes[2, 1]):
+        ax.legend(fontsize=8, loc="best")
+    letters([*axes.flat])
+    published = "diamonds at the right: published after 500 epochs; " if dataset == "mnist" else ""
+    runs = f"{len(found)} runs, bars: ± s.e.m." if len(found) > 1 else "1 run"
+    note(
+        made,
+        f"{DATASETS[dataset]}, {spaced(IMAGES[dataset])} test images; hidden layers "
+        f"{str(params['hidden']).replace('-', '–')}; constant rate; {runs}, layers averaged; {published}small weights: "
+        "below 0.001 in size; no network is left out.",
+    )
+    return made
+
+
 # --- other data and shapes --------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,7 @@ STAGES = {
     "examples": "matrices of figure 3",
     "subsample": "fewer images",
     "follow": "modules along training",
+    "strong": "the strongest penalties, trained on",
 }
 
 
