@@ -72,12 +72,12 @@ figures.idea()
 #
 # ### Many networks at once
 #
-# How networks are *regularised* is the knob of the paper. Write $W$ for all weights of a network, biases not among them. Training
-# minimises
+# How networks are *regularised* is the knob of the paper. Write $L$ for the cross-entropy of one image and $W$ for
+# all weights of a network, biases not among them. Training minimises
 #
-# $$\text{cross-entropy} + \lambda_1 \sum |W| + \lambda_2 \sum W^2$$ (eq-ud-loss)
+# $$\bar L + \lambda_1 \sum |W| + \lambda_2 \sum W^2,$$ (eq-ud-loss)
 #
-# with Adam {cite:p}`kingma2015adam`. The *L1* penalty $\lambda_1$ pulls small weights to zero, the *L2* penalty $\lambda_2$ keeps all weights
+# where $\bar L$ is the mean over images, with Adam {cite:p}`kingma2015adam`. The *L1* penalty $\lambda_1$ pulls small weights to zero, the *L2* penalty $\lambda_2$ keeps all weights
 # short. The third knob is *dropout* {cite:p}`srivastava2014dropout`: in every training step each hidden unit is silenced with
 # probability $p$, so no unit can rely on any other. When we look at a trained network, dropout is off.
 #
@@ -116,13 +116,13 @@ print(f"{names[3]}, in the stack and alone: largest difference of a weight {erro
 # %% [markdown]
 # ### Four ways to be alike
 #
-# Take one hidden layer with $n$ units. Write $h_i(x)$ for the value of unit $i$ on image $x$, after the ReLU; $x_1, \dots, x_K$ for the
-# test images; $\bar h_i$ for the mean of $h_i$ over them; $x_{k,d}$ for pixel $d$ of an image; $y_c$ for the logit of class $c$; and $L$ for the
-# cross-entropy of one image. All derivatives are taken at image $x_k$.
+# Take one hidden layer with $n$ units. Write $h_i(x)$ for the value of unit $i$ on image $x$, after the ReLU, and $z_i(x)$ for the same minus
+# its mean over images. The test images are $x_1, \dots, x_K$, and $x_{k,d}$ is pixel $d$ of image $k$; $y_c$ is the logit of class $c$. All
+# derivatives are taken at image $x_k$.
 #
 # Two measures look *upstream*. Units are alike if they vary together,
 #
-# $$S^\text{cov}_{ij} = \Bigl| \frac 1K \sum_k \bigl(h_i(x_k) - \bar h_i\bigr)\bigl(h_j(x_k) - \bar h_j\bigr) \Bigr|,$$ (eq-ud-cov)
+# $$S^\text{cov}_{ij} = \Bigl| \frac 1K \sum_k z_i(x_k)\, z_j(x_k) \Bigr|,$$ (eq-ud-cov)
 #
 # or if they are sensitive to the same pixels,
 #
@@ -214,7 +214,9 @@ plt.show()
 # edges inside and light edges to the rest. But some units have heavy edges to everybody. So compare with what one would *expect*: if all units
 # kept the sum of their edges and these fell at random, the edge between $i$ and $j$ would have the weight $k_i k_j$, where
 #
-# $$\tilde A_{ij} = \frac{S_{ij}}{\sum_{a \ne b} S_{ab}} \ (i \ne j), \qquad \tilde A_{ii} = 0, \qquad k_i = \sum_j \tilde A_{ij}.$$ (eq-ud-adjacency)
+# $$\tilde A_{ij} = \frac{S_{ij}}{\sum_{a \ne b} S_{ab}} \ (i \ne j), \qquad k_i = \sum_{j \ne i} \tilde A_{ij}.$$ (eq-ud-adjacency)
+#
+# The diagonal plays no part: how alike a unit is to itself says nothing about modules, so $\tilde A_{ii} = 0$.
 #
 # Newman's *modularity* {cite:p}`newman2006modularity` of a partition into modules is the weight inside modules beyond this expectation,
 #
@@ -619,7 +621,7 @@ HTML(reports.verdict_table(columns))
 # ### Which definition makes the published figures?
 #
 # Where the bars stand looks like a detail. It is not. Inside the mean, the covariance of equation {eq}`eq-ud-cov` becomes the mean of
-# $|z_i|\,|z_j|$, with $z_i = h_i - \bar h_i$. This is nearly a product of one number per unit, and such a product is just what the expectation
+# $|z_i|\,|z_j|$. This is nearly a product of one number per unit, and such a product is just what the expectation
 # $k_i k_j$ in {eq}`eq-ud-q` takes away. Nothing is left to find. See for yourself:
 
 # %%
