@@ -699,6 +699,15 @@ follow = cells.FOLLOW if scale == "paper" else cells.FOLLOW | {"epochs": 60}
 beyond.along_training(record, dataset, follow)
 
 # %% [markdown]
+# The strongest penalties deserve a look of their own. They push weights to zero all the time, so the networks at the right end of the curves may change
+# long after the accuracy has settled. Claims about "the strongest L1 or L2" rest on these networks (U2, U8, U22 and U23), and on the
+# networks that the 80 % rule leaves out (U11). {numref}`fig-ud-strong` trains them on.
+
+# %% mystnb={"figure": {"name": "fig-ud-strong", "caption": "The strongest L2 and L1 that leave networks to look at, trained on ({glue:text}`dataset`; the axis of epochs is logarithmic). Top: modularity of the four raw measures. Middle: share of small weights, of units that are unused upstream, and test accuracy. Bottom: agreement across sides, for raw and normalised downstream measures. Where known, the published level after 500 epochs is marked. Compare what {glue:text}`epochs` epochs give with the right end."}, "image": {"alt": "Six panels in two columns, L2 and L1: modularity, shares of small weights and unused units with accuracy, and agreement, against epochs", "width": "100%"}} tags=["hide-input"]
+longest = {"hidden": params["hidden"], "epochs": follow["epochs"]}
+beyond.strong_penalties(record, dataset, longest)
+
+# %% [markdown]
 # ### Other data, other shapes
 #
 # All of the paper's first version is on one data set and one shape. At full size we add Fashion-MNIST, and two shapes of the authors'
