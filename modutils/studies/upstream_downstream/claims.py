@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
-from modutils import claims
+from modutils import claims, records
 from modutils.claims import Claim, Finding, Verdict
 from modutils.records import RecordError, Results, results_folder
 from modutils.statistics import Interval, mean_interval
@@ -52,6 +52,19 @@ class Evidence:
         """Records of stage ``search``, one per run."""
         where = {"dataset": self.runs.dataset, **self.runs.params}
         return [record.values for record in self.results.records("search", **where)]
+
+    def strong(self) -> dict[str, np.ndarray]:
+        """Stage ``strong``, where it is recorded: arrays (runs, epochs, networks, …), L2 first; else nothing.
+
+        It trains the strongest kept penalties on; as it only explains, its absence is no error.
+        """
+        where = {"dataset": self.runs.dataset, "hidden": self.runs.params["hidden"]}
+        planned = [c for c in self.results.cells if c.stage == "strong" and where.items() <= dict(c.params).items()]
+        found = [c for c in planned if records.is_recorded(c, self.results.folder)]
+        if not found or self.runs.params["regime"] != "fixed":
+            return {}
+        values = [records.read(cell, self.results.folder).values for cell in found]
+        return {name: np.stack([one[name] for one in values]) for name in values[0]}
 
     def at(self, kind: str, strength: float) -> int:
         """Column of the network whose strength is nearest to ``strength`` (in log for the penalties)."""
@@ -190,6 +203,16 @@ def _list(numbers: Sequence[float], form: str = "+.3f") -> str:
     return ", ".join(f"{name} {number:{form}}" for name, number in zip(SHORT, numbers, strict=True))
 
 
+def _epochs(strong: dict[str, np.ndarray]) -> int:
+    return int(strong["epochs"][0, -1])
+
+
+def _at_epoch(strong: dict[str, np.ndarray], name: str, network: int, epoch: int | None = None) -> float:
+    """Mean of a quantity of stage ``strong`` over runs, layers and measures, after an epoch or at the end."""
+    place = -1 if epoch is None else int(np.flatnonzero(strong["epochs"][0] == epoch)[0])
+    return float(strong[name][:, place, network].mean())
+
+
 def _by_count(count: int, holds: int, part: int) -> str:
     return "holds" if count >= holds else "holds in part" if count >= part else "does not hold"
 
@@ -231,13 +254,21 @@ def _u2(of: Evidence) -> Finding:
     lost = [name for name, win in zip(SHORT, wins, strict=True) if not win]
     closest = min((beaten[other][j] for other in beaten for j in range(8)), key=lambda found: found.mean)
     means = {kind: np.nanmean(values) for kind, values in peaks.items()}
+    strong = of.strong()
     return Finding(
         _by_count(sum(wins), 7, 4),
         f"dropout first for {sum(wins)} of 8 measures",
         f"closest difference {closest.mean:+.3f} {_text(closest)}",
         "Peak gain of Q, mean over measures: "
         + ", ".join(f"{KINDS[kind]} {value:+.3f}" for kind, value in means.items())
-        + (f". Not first for: {', '.join(lost)}." if lost else "."),
+        + (f". Not first for: {', '.join(lost)}." if lost else ".")
+        + (
+            f" Trained on to {_epochs(strong)} epochs, Q of the strongest L2 goes from "
+            f"{_at_epoch(strong, 'q', 0, 60):.3f} to {_at_epoch(strong, 'q', 0):.3f} (mean over measures, "
+            f"{len(strong['q'])} runs)."
+            if strong
+            else ""
+        ),
     )
 
 
@@ -316,11 +347,18 @@ def _u8(of: Evidence) -> Finding:
     means = {kind: float(np.nanmean(values)) for kind, values in tops.items()}
     difference = _interval(tops["l1"] - tops["l2"])
     close, high = _within(difference, 0.1), min(means.values()) >= 0.8
+    strong = of.strong()
     return Finding(
         "holds" if close and high else "holds in part" if close or high else "does not hold",
         f"L2 {means['l2']:.2f}, L1 {means['l1']:.2f} of the weights below {cells.SPARSE}",
         f"difference {difference.mean:+.3f} {_text(difference)}",
-        f"At {_strength(of, of.last('l2'))} and {_strength(of, of.last('l1'))}, the strongest that leave enough runs.",
+        f"At {_strength(of, of.last('l2'))} and {_strength(of, of.last('l1'))}, the strongest that leave enough runs."
+        + (
+            f" Trained on to {_epochs(strong)} epochs: L2 {_at_epoch(strong, 'sparsity', 0):.2f}, L1 "
+            f"{_at_epoch(strong, 'sparsity', 1):.2f} ({len(strong['q'])} runs)."
+            if strong
+            else ""
+        ),
     )
 
 
@@ -541,12 +579,27 @@ def _u23(of: Evidence) -> Finding:
     normalised = of.agreement_at(place, list(product((1, 3), range(4, 8))))
     difference = _interval(raw - normalised)
     more = difference.low > 0
+    strong = of.strong()
+    later = (
+        {}
+        if not strong
+        else {
+            "raw": strong["similarity"][:, -1, 1, :, 0:4:2, 4:].mean(),
+            "normalised": strong["similarity"][:, -1, 1, :, 1:4:2, 4:].mean(),
+        }
+    )
     return Finding(
         "holds" if more and raw.mean() >= 0.4 else "holds in part" if more else "does not hold",
         f"raw {raw.mean():.2f}, normalised {normalised.mean():.2f}",
         f"difference {difference.mean:+.3f} {_text(difference)}",
         f"At {_strength(of, place)}, the strongest L1 that leaves enough runs; {len(raw)} runs are left of "
-        f"{len(of.runs.seeds)}. The paper's 0.5 is at 10^-2.5 with about 6 runs left.",
+        f"{len(of.runs.seeds)}. The paper's 0.5 is at 10^-2.5 with about 6 runs left."
+        + (
+            f" Trained on to {_epochs(strong)} epochs: raw {later['raw']:.2f}, normalised {later['normalised']:.2f} "
+            f"({len(strong['q'])} runs)."
+            if strong
+            else ""
+        ),
     )
 
 
