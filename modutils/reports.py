@@ -130,10 +130,24 @@ def durations(results: Results, stages: Mapping[str, str]) -> str:
     return table(("Stage", "Seeds", "Pieces of work", "Each", "Together"), rows)
 
 
-def benchmarks() -> str:
-    """What ``benchmarks/`` measured last, as an HTML table: processor time or memory of the usual call and of ours."""
+def benchmarks(*names: str) -> str:
+    """What ``benchmarks/`` measured last, as an HTML table: processor time or memory of the usual call and of ours.
+
+    Parameters
+    ----------
+    names : str
+        Which benchmarks to show, such as ``attribution``; all without a name.
+
+    Raises
+    ------
+    ValueError
+        A name without a result.
+    """
     rows = []
-    for path in sorted((Path(__file__).resolve().parent.parent / "benchmarks" / "results").glob("*.json")):
+    files = sorted((Path(__file__).resolve().parent.parent / "benchmarks" / "results").glob("*.json"))
+    if unknown := sorted(set(names) - {path.stem for path in files}):
+        raise ValueError(f"no benchmark is called {unknown[0]!r}; there are {', '.join(path.stem for path in files)}")
+    for path in [path for path in files if not names or path.stem in names]:
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
             usual, ours = (f"{row[name]:.3g} {row['unit']}" for name in ("reference", "ours"))
             rows.append((f"{path.stem}: {row['what'].replace('_', ' ')}", usual, ours, f"{row['ratio']:.3g} ×"))

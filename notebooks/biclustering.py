@@ -679,7 +679,7 @@ print(f"ten attributions {ten:.3f} s, one {one:.3f} s: {ten / one:.0f} times les
 # co-clustering, forward hooks for removal, each with the same result on one thread. `make bench` measures it anew.
 
 # %% tags=["remove-input"]
-HTML(reports.benchmarks())
+HTML(reports.benchmarks("attribution", "coclustering", "lesions"))
 
 # %% [markdown]
 # ## What to take away

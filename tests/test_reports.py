@@ -58,3 +58,7 @@ def test_every_benchmark_is_shown() -> None:
     soup = BeautifulSoup(reports.benchmarks(), "html.parser")
     shown = {cell.text.split(":")[0] for cell in soup.select("td:first-child")}
     assert shown == {"attribution", "coclustering", "lesions", "modularity", "similarity", "stacked"}
+    some = BeautifulSoup(reports.benchmarks("lesions"), "html.parser")
+    assert {cell.text.split(":")[0] for cell in some.select("td:first-child")} == {"lesions"}
+    with pytest.raises(ValueError, match="no benchmark is called 'lesion'; there are attribution, "):
+        reports.benchmarks("lesion")

@@ -500,8 +500,9 @@ def strong_penalties(results: Results, dataset: str, params: Mapping[str, Any]) 
         bottom.set_xlabel("epochs")
     for ax, label in zip(axes[:, 0], ("modularity Q*", "share", "agreement across"), strict=True):
         ax.set_ylabel(label)
-    for ax in (axes[0, 0], axes[1, 1], axes[2, 1]):
-        ax.legend(fontsize=8, loc="best")
+    axes[0, 0].legend(fontsize=8, loc="lower right")
+    axes[1, 1].legend(fontsize=8, loc="center left", bbox_to_anchor=(0.14, 0.47))
+    axes[2, 1].legend(fontsize=8, loc="upper right")
     letters([*axes.flat])
     published = "diamonds at the right: published after 500 epochs; " if dataset == "mnist" else ""
     runs = f"{len(found)} runs, bars: ± s.e.m." if len(found) > 1 else "1 run"

@@ -73,10 +73,13 @@ class Evidence:
         return places[int(np.abs(scale(strengths) - scale(strength)).argmin())]
 
     def last(self, kind: str) -> int:
-        """Column of the strongest setting of which at least half of the runs, and two, are left."""
-        enough = max(2, len(self.runs.seeds) / 2)
-        places = [place for place in self.runs.places(kind) if self.runs.kept[:, place].sum() >= enough]
-        return places[-1]
+        """Column of the strongest setting of which enough runs are left."""
+        return self.well_kept(kind)[-1]
+
+    def well_kept(self, kind: str) -> list[int]:
+        """Columns of the settings of which at least half of the runs are left, and two if there are as many."""
+        enough = max(min(2, len(self.runs.seeds)), len(self.runs.seeds) / 2)
+        return [place for place in self.runs.places(kind) if self.runs.kept[:, place].sum() >= enough]
 
     def slopes(self, kind: str, values: np.ndarray) -> list[Interval]:
         """Spearman's correlation with strength per run, then its interval, for every column of (R, S, m) values."""
@@ -92,11 +95,10 @@ class Evidence:
     def peak(self, kind: str) -> np.ndarray:
         """Q at the strength where its mean over runs is highest, minus Q of the plain network; (R, 8).
 
-        Strengths of which fewer than half of the runs (or two) are left do not count.
+        Strengths of which too few runs are left do not count.
         """
         gains = self.q - self.q[:, [self.runs.plain]]
-        enough = max(2, len(self.runs.seeds) / 2)
-        places = [p for p in self.runs.places(kind) if self.runs.kept[:, p].sum() >= enough and p != self.runs.plain]
+        places = [place for place in self.well_kept(kind) if place != self.runs.plain]
         best = np.nanmean(gains[:, places], axis=0).argmax(0)
         return np.stack([gains[:, places[place], j] for j, place in enumerate(best)], axis=1)
 
