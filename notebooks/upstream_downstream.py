@@ -36,6 +36,8 @@
 # | Modules agree within a side, much less across ({numref}`fig-ud-4`) | {glue:text}`U15-verdict` |
 # | Agreement among upstream measures comes from training ({numref}`fig-ud-4`) | {glue:text}`U19-verdict` |
 # | Training brings the two sides a little closer ({numref}`fig-ud-4`) | {glue:text}`U20-verdict` |
+#
+# Most of what does not hold here has one cause, the length of training, and {ref}`sec-ud-strong` shows it.
 
 # %% tags=["parameters"]
 # "paper" shows the record of the full-size runs,
@@ -779,6 +781,9 @@ remark(
 )
 
 # %% [markdown]
+# (sec-ud-strong)=
+# ### The strongest penalties
+#
 # The strongest penalties deserve a look of their own. They push weights to zero all the time, so the networks at the right end of the curves may change
 # long after the accuracy has settled. Claims about "the strongest L1 or L2" rest on these networks (U2, U8, U22 and U23), and on the
 # networks that the 80 % rule leaves out (U11). {numref}`fig-ud-strong` trains them on.
@@ -874,8 +879,9 @@ HTML(reports.benchmarks("stacked", "similarity", "modularity"))
 # *Is the difference learned?* {glue:text}`U19-value` upstream, {glue:text}`U18-value` downstream. The claims that upstream
 # agreement comes from training and downstream agreement does not: {glue:text}`U19-verdict` and {glue:text}`U18-verdict`.
 #
-# Two lessons depend on none of these numbers. A measure is only as good as its printed definition, and where the bars stand can decide everything. And
-# a number between 0 and 1 means little before one knows what chance gives, and what the method makes of the same data twice.
+# Three lessons reach beyond these numbers. A measure is only as good as its printed definition: where the bars stand can decide everything. A number
+# between 0 and 1 means little before one knows what chance gives, and what the method makes of the same data twice. And a network
+# is not at rest when its accuracy is: under strong penalties its modules go on changing for hundreds of epochs ({ref}`sec-ud-strong`).
 #
 # (sec-ud-record)=
 # ## The record
