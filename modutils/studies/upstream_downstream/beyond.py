@@ -396,6 +396,16 @@ def _own_axis(ax: Axes, kind: str) -> None:
     ax.set_axisbelow(True)
 
 
+def _epoch_axis(ax: Axes, epochs: np.ndarray) -> None:
+    """A logarithmic axis on which 0.5 stands for 0."""
+    ax.set_xscale("log")
+    ax.set_xlim(0.4, 1.7 * epochs.max())
+    ticks = [tick for tick in (1, 10, 60, 500) if tick <= epochs.max()]
+    ax.set_xticks([0.5, *ticks], ["0", *(str(tick) for tick in ticks)])
+    ax.minorticks_off()
+    ax.grid(axis="y", color="#ececec", linewidth=0.7)
+
+
 @figure
 def along_training(results: Results, dataset: str, params: Mapping[str, Any]) -> Figure:
     """Modularity of the four raw measures along training, beside the published level after 500 epochs."""
@@ -431,12 +441,7 @@ def along_training(results: Results, dataset: str, params: Mapping[str, Any]) ->
                     markeredgewidth=1.3,
                     clip_on=False,
                 )
-        ax.set_xscale("log")
-        ax.set_xlim(0.4, 1.7 * x.max())
-        shown = [0.5, *(tick for tick in (1, 10, 60, 500) if tick <= x.max())]
-        ax.set_xticks(shown, ["0", *(f"{tick:g}" for tick in shown[1:])])
-        ax.minorticks_off()
-        ax.grid(axis="y", color="#ececec", linewidth=0.7)
+        _epoch_axis(ax, x)
         ax.set_title(NAMES[measure], color=UP if measure in BY_SIDE[:2] else DOWN)
     for ax in axes[:, 0]:
         ax.set_ylabel("modularity Q*")
@@ -491,12 +496,7 @@ def strong_penalties(results: Results, dataset: str, params: Mapping[str, Any]) 
         chance = np.stack([run["chance"][:, place] for run in found]).mean(2)
         line(bottom, chance[:, :, :4, 4:].mean((2, 3)), GREY, "chance", ":")
         for ax in axes[:, place]:
-            ax.set_xscale("log")
-            ax.set_xlim(0.4, 1.7 * x.max())
-            ticks = [tick for tick in (1, 10, 60, 500) if tick <= x.max()]
-            ax.set_xticks([0.5, *ticks], ["0", *(f"{tick}" for tick in ticks)])
-            ax.minorticks_off()
-            ax.grid(axis="y", color="#ececec", linewidth=0.7)
+            _epoch_axis(ax, x)
         bottom.set_xlabel("epochs")
     for ax, label in zip(axes[:, 0], ("modularity Q*", "share", "agreement across"), strict=True):
         ax.set_ylabel(label)
