@@ -50,7 +50,8 @@ def test_a_network_alone_equals_its_slice(digits: tuple[Tensor, Tensor], index: 
         "snapshots": [2],
     }
     together = stacked.train(_fresh(5), digits[0], digits[1], **SETTINGS, **options)
-    alone = stacked.train(_fresh(1), digits[0], digits[1], **{k: [v[index]] for k, v in SETTINGS.items()}, **options)
+    own: dict[str, Any] = {name: [values[index]] for name, values in SETTINGS.items()}
+    alone = stacked.train(_fresh(1), digits[0], digits[1], **own, **options)
     one = slice(index, index + 1)
     _same(stacked.take(together.stack, one), alone.stack)
     _same(stacked.take(together.snapshots[2], one), alone.snapshots[2])
