@@ -815,6 +815,26 @@ remark(
 only_paper = "Computed at paper scale only."
 beyond.data_sets(main, runs.load(record, "fashion-mnist", cells.FIXED)) if scale == "paper" else only_paper
 
+
+# %% tags=["remove-input"]
+def fashion_remark():
+    """The two data sets in numbers; Fashion-MNIST is in the record of the full size alone."""
+    other = runs.load(record, "fashion-mnist", cells.FIXED)
+    words = []
+    for name in ("input_sensitivity", "output_sensitivity"):
+        first, second = (of.of("q").mean(axis=2)[:, :, cells.MEASURES.index((name, "raw"))] for of in (main, other))
+        words.append(
+            f"{drawing.NAMES[name]} from {np.nanmean(first[:, weak]):.2f} to {np.nanmean(first[:, strong]):.2f} on MNIST and "
+            f"from {np.nanmean(second[:, weak]):.2f} to {np.nanmean(second[:, strong]):.2f} on Fashion-MNIST"
+        )
+    return (
+        f"**What we see.** Dropout takes {'; '.join(words)}. So the effect upstream carries over to other images. "
+        "Downstream it does not: on Fashion-MNIST modularity by output sensitivity hardly moves, and the penalties do more there."
+    )
+
+
+remark(fashion_remark() if scale == "paper" else "")
+
 # %% mystnb={"figure": {"name": "fig-ud-shapes", "caption": "Modularity of every hidden layer against strength for three shapes ({glue:text}`dataset`; 60 epochs, for the wide network 30). Look at where along the depth dropout does most."}, "image": {"alt": "Curves of modularity against strength, layer by layer, for three shapes of networks", "width": "100%"}} tags=["hide-input"]
 shapes = {"64, 64": cells.FIXED, "five of 64": cells.DEEP, "256, 256": cells.WIDE}
 beyond.shapes({name: runs.load(record, dataset, of) for name, of in shapes.items()}) if scale == "paper" else only_paper
