@@ -62,10 +62,13 @@ def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with plt.rc_context(STYLE):
-            made = draw(*args, **kwargs)
-        plt.close(made)  # pyplot would show it a second time
-        return made
+        before = plt.get_fignums()
+        try:
+            with plt.rc_context(STYLE):
+                return draw(*args, **kwargs)
+        finally:  # pyplot would show a finished figure a second time, and an unfinished one at all
+            for number in set(plt.get_fignums()) - set(before):
+                plt.close(number)
 
     return drawn
 

@@ -128,3 +128,15 @@ def test_colours_can_be_told_apart_on_white() -> None:
     apart = np.abs(rgb[:, None] - rgb[None]).sum(axis=2) + 9 * np.eye(len(rgb))
     assert apart.min() > 0.3
     assert (3 - rgb.sum(axis=1)).min() > 0.5
+
+
+def test_a_figure_that_cannot_be_finished_is_closed() -> None:
+    @plotting.figure
+    def broken() -> Figure:
+        plt.subplots()
+        raise ValueError("no data")
+
+    before = plt.get_fignums()
+    with pytest.raises(ValueError, match="no data"):
+        broken()
+    assert plt.get_fignums() == before
