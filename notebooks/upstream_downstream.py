@@ -777,7 +777,7 @@ remark(
         for name in drawing.BY_SIDE
         for published in [drawing.PUBLISHED_Q[name, "raw"]["dropout"][0.7]]
     )
-    + f". These are {len(drawing.recorded(record, 'follow', dataset, follow))} run(s), against nine in the figures above."
+    + f". Runs behind this: {len(drawing.recorded(record, 'follow', dataset, follow))}, against {len(main.seeds)} in the figures above."
 )
 
 # %% [markdown]

@@ -396,6 +396,12 @@ def _own_axis(ax: Axes, kind: str) -> None:
     ax.set_axisbelow(True)
 
 
+def _mean_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and s.e.m. over the first axis; a single run has no error."""
+    error = values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(values.shape[1:])
+    return values.mean(0), error
+
+
 def _epoch_axis(ax: Axes, epochs: np.ndarray) -> None:
     """A logarithmic axis on which 0.5 stands for 0."""
     ax.set_xscale("log")
@@ -422,8 +428,7 @@ def along_training(results: Results, dataset: str, params: Mapping[str, Any]) ->
             color = hues[setting.kind][seen[setting.kind]]
             seen[setting.kind] += 1
             own = q[:, :, place, index]
-            mean = own.mean(0)
-            error = own.std(0, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.zeros(len(mean))
+            mean, error = _mean_error(own)
             name = "p" if setting.kind == "dropout" else KINDS[setting.kind]
             label = f"{name} = {in_words(setting.strength, setting.kind)}"
             marker = {"l2": "o", "l1": "D", "dropout": "*"}[setting.kind]
@@ -472,8 +477,7 @@ def strong_penalties(results: Results, dataset: str, params: Mapping[str, Any]) 
 
     def line(ax: Axes, values: np.ndarray, color: str, label: str, style: str = "-") -> None:
         """Mean and s.e.m. of (runs, epochs)."""
-        error = values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(len(x))
-        ax.errorbar(x, values.mean(0), error, color=color, linestyle=style, marker="o", markersize=3, label=label)
+        ax.errorbar(x, *_mean_error(values), color=color, linestyle=style, marker="o", markersize=3, label=label)
 
     for place, (kind, strength) in enumerate(settled.items()):
         top, middle, bottom = axes[:, place]

@@ -8,7 +8,7 @@ partition found, and intervals are 95 % t intervals over runs. The rules were fi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -205,8 +205,12 @@ def _list(numbers: Sequence[float], form: str = "+.3f") -> str:
     return ", ".join(f"{name} {number:{form}}" for name, number in zip(SHORT, numbers, strict=True))
 
 
-def _epochs(strong: dict[str, np.ndarray]) -> int:
-    return int(strong["epochs"][0, -1])
+def _trained_on(of: Evidence, words: Callable[[dict[str, np.ndarray]], str]) -> str:
+    """What becomes of the strongest penalties with more epochs, as a sentence, where that is recorded."""
+    strong = of.strong()
+    if not strong:
+        return ""
+    return f" Trained on to {strong['epochs'][0, -1]} epochs: {words(strong)}; {len(strong['q'])} runs."
 
 
 def _at_epoch(strong: dict[str, np.ndarray], name: str, network: int, epoch: int | None = None) -> float:
@@ -256,7 +260,6 @@ def _u2(of: Evidence) -> Finding:
     lost = [name for name, win in zip(SHORT, wins, strict=True) if not win]
     closest = min((beaten[other][j] for other in beaten for j in range(8)), key=lambda found: found.mean)
     means = {kind: np.nanmean(values) for kind, values in peaks.items()}
-    strong = of.strong()
     return Finding(
         _by_count(sum(wins), 7, 4),
         f"dropout first for {sum(wins)} of 8 measures",
@@ -264,12 +267,12 @@ def _u2(of: Evidence) -> Finding:
         "Peak gain of Q, mean over measures: "
         + ", ".join(f"{KINDS[kind]} {value:+.3f}" for kind, value in means.items())
         + (f". Not first for: {', '.join(lost)}." if lost else ".")
-        + (
-            f" Trained on to {_epochs(strong)} epochs, Q of the strongest L2 goes from "
-            f"{_at_epoch(strong, 'q', 0, 60):.3f} to {_at_epoch(strong, 'q', 0):.3f} (mean over measures, "
-            f"{len(strong['q'])} runs)."
-            if strong
-            else ""
+        + _trained_on(
+            of,
+            lambda strong: (
+                f"Q of the strongest L2 goes from {_at_epoch(strong, 'q', 0, 60):.3f} to "
+                f"{_at_epoch(strong, 'q', 0):.3f} (mean over measures)"
+            ),
         ),
     )
 
@@ -349,17 +352,14 @@ def _u8(of: Evidence) -> Finding:
     means = {kind: float(np.nanmean(values)) for kind, values in tops.items()}
     difference = _interval(tops["l1"] - tops["l2"])
     close, high = _within(difference, 0.1), min(means.values()) >= 0.8
-    strong = of.strong()
     return Finding(
         "holds" if close and high else "holds in part" if close or high else "does not hold",
         f"L2 {means['l2']:.2f}, L1 {means['l1']:.2f} of the weights below {cells.SPARSE}",
         f"difference {difference.mean:+.3f} {_text(difference)}",
         f"At {_strength(of, of.last('l2'))} and {_strength(of, of.last('l1'))}, the strongest that leave enough runs."
-        + (
-            f" Trained on to {_epochs(strong)} epochs: L2 {_at_epoch(strong, 'sparsity', 0):.2f}, L1 "
-            f"{_at_epoch(strong, 'sparsity', 1):.2f} ({len(strong['q'])} runs)."
-            if strong
-            else ""
+        + _trained_on(
+            of,
+            lambda strong: f"L2 {_at_epoch(strong, 'sparsity', 0):.2f}, L1 {_at_epoch(strong, 'sparsity', 1):.2f}",
         ),
     )
 
@@ -581,26 +581,18 @@ def _u23(of: Evidence) -> Finding:
     normalised = of.agreement_at(place, list(product((1, 3), range(4, 8))))
     difference = _interval(raw - normalised)
     more = difference.low > 0
-    strong = of.strong()
-    later = (
-        {}
-        if not strong
-        else {
-            "raw": strong["similarity"][:, -1, 1, :, 0:4:2, 4:].mean(),
-            "normalised": strong["similarity"][:, -1, 1, :, 1:4:2, 4:].mean(),
-        }
-    )
     return Finding(
         "holds" if more and raw.mean() >= 0.4 else "holds in part" if more else "does not hold",
         f"raw {raw.mean():.2f}, normalised {normalised.mean():.2f}",
         f"difference {difference.mean:+.3f} {_text(difference)}",
         f"At {_strength(of, place)}, the strongest L1 that leaves enough runs; {len(raw)} runs are left of "
         f"{len(of.runs.seeds)}. The paper's 0.5 is at 10^-2.5 with about 6 runs left."
-        + (
-            f" Trained on to {_epochs(strong)} epochs: raw {later['raw']:.2f}, normalised {later['normalised']:.2f} "
-            f"({len(strong['q'])} runs)."
-            if strong
-            else ""
+        + _trained_on(
+            of,
+            lambda strong: (
+                f"raw {strong['similarity'][:, -1, 1, :, 0:4:2, 4:].mean():.2f}, normalised "
+                f"{strong['similarity'][:, -1, 1, :, 1:4:2, 4:].mean():.2f}"
+            ),
         ),
     )
 
