@@ -90,13 +90,15 @@ def test_stopping_early_is_exercised(digits: tuple[Tensor, Tensor]) -> None:
 def test_rate_falls_after_bad_epochs() -> None:
     state = stacked._start(_fresh(2), 1.0)
     state["epoch"] = 1
-    for _ in range(3):
-        better = torch.tensor([False, True])
-        stacked._keep(state, better, torch.tensor([True, True]), 6, 3, 0.25)
-    assert state["rates"].tolist() == [0.25, 1.0]
-    for _ in range(3):
-        stacked._keep(state, better, torch.tensor([True, True]), 6, 3, 0.25)
-    assert state["done"].tolist() == [True, False]
+    finite, rates, done = torch.tensor([True, True]), [], []
+    for _ in range(6):  # the first network gets no better, the second always does
+        stacked._keep(state, torch.tensor([False, True]), finite, 6, 3, 0.25)
+        rates.append(state["rates"].tolist())
+        done.append(state["done"].tolist())
+    assert [first for first, _ in rates] == [1, 1, 0.25, 0.25, 0.25, 0.0625]
+    assert [first for first, _ in done] == [False] * 5 + [True]
+    assert all(second == 1 for _, second in rates)
+    assert not any(second for _, second in done)
 
 
 def test_runs_together_equal_runs_apart(digits: tuple[Tensor, Tensor]) -> None:
