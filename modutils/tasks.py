@@ -211,6 +211,7 @@ def _definition(
     """Number of inputs, functions and true modules; ``odd`` are outputs 1, 3, …, counted from 0."""
     x = _bits(1, 4)
     both = sorted(odd + even)
+    functions: tuple[Function, ...]
     if name == "single":
         return 4, (Function("f", x, _F.format(*x), _f, tuple(both)),), (_module(range(4), both, "f"),)
     if name == "separable":
@@ -229,16 +230,13 @@ def _definition(
         )
         return 4, functions, (_module(range(4), (), "h"), _module((), odd, "u"), _module((), even, "v"))
     if name == "separable-reused":
-        pairs = [("A", 1), ("B", 3), ("C", 5)]
+        lower, upper = {"A": 1, "B": 3, "C": 5}, (("A", "B"), ("A", "C"), ("B", "C"))
         functions = (
-            *(Function(n, _bits(i, i + 1), f"x{i}∧x{i + 1}", torch.logical_and) for n, i in pairs),
-            *(
-                Function(a + b, (a, b), f"{a}∨{b}", torch.logical_or, (i,))
-                for i, (a, b) in enumerate(("AB", "AC", "BC"))
-            ),
+            *(Function(a, _bits(i, i + 1), f"x{i}∧x{i + 1}", torch.logical_and) for a, i in lower.items()),
+            *(Function(a + b, (a, b), f"{a}∨{b}", torch.logical_or, (i,)) for i, (a, b) in enumerate(upper)),
         )
-        lower = [_module((i - 1, i), (), n) for n, i in pairs]
-        return 6, functions, (*lower, *(_module((), (i,), n) for i, n in enumerate(("AB", "AC", "BC"))))
+        of_inputs = [_module((i - 1, i), (), a) for a, i in lower.items()]
+        return 6, functions, (*of_inputs, *(_module((), (i,), a + b) for i, (a, b) in enumerate(upper)))
     if name == "depth":
         y = _bits(5, 8)
         functions = (
@@ -248,16 +246,16 @@ def _definition(
             Function("u", ("m", "f"), "m∧f", torch.logical_and, odd),
             Function("v", ("m", "g"), "m∧g", torch.logical_and, even),
         )
-        lower = [_module(range(4), (), "f"), _module(range(4, 8), (), "g"), _module((), (), "m")]
-        return 8, functions, (*lower, _module((), odd, "u"), _module((), even, "v"))
+        of_inputs = [_module(range(4), (), "f"), _module(range(4, 8), (), "g"), _module((), (), "m")]
+        return 8, functions, (*of_inputs, _module((), odd, "u"), _module((), even, "v"))
     overlap = int(name.removeprefix("overlap-"))
     y = _bits(5 - overlap, 8 - overlap)
     functions = (Function("f", x, _F.format(*x), _f, odd), Function("g", y, _G.format(*y), _g, even))
     if overlap == 0:
         return 8, functions, (_module(range(4), odd, "f"), _module(range(4, 8), even, "g"))
     groups = [range(4 - overlap), range(4 - overlap, 4), range(4, 8 - overlap)]
-    upper = (_module((), odd, "f"), _module((), even, "g"))
-    return 8 - overlap, functions, (*(_module(group, ()) for group in groups if group), *upper)
+    of_outputs = _module((), odd, "f"), _module((), even, "g")
+    return 8 - overlap, functions, (*(_module(group, ()) for group in groups if group), *of_outputs)
 
 
 def two_digits(dataset: str, *, pool: int = 1, train: int = 800, test: int = 200, seed: int = 0) -> Task:
