@@ -294,6 +294,6 @@ def plan(scale: str) -> list[Cell]:
             shape = (DEEP_WIDTHS, DEEP_LAYERS) if deep else (WIDTHS, LAYERS)
             cells += _boolean("boolean", task, outputs, *shape, "full", SEEDS)
     cells += _digits(REDUCED, DIGIT_LAYERS["reduced"], SEEDS)
-    for task in EXEMPLARS:
-        cells += _boolean("ablate", task, tasks.OUTPUTS[task][0], WIDTHS, LAYERS, "full", SEEDS)
+    for task, outputs in (*((task, tasks.OUTPUTS[task][0]) for task in EXEMPLARS), ("reused", 2)):
+        cells += _boolean("ablate", task, outputs, WIDTHS, LAYERS, "full", SEEDS)
     return cells + _digits(FULL, DIGIT_LAYERS["full"], SEEDS[1:])
