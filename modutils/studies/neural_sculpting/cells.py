@@ -8,6 +8,7 @@ verdicts: modules are detected when it is read.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -40,6 +41,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no halving": {"halving": False},
     "random units": {"random_scores": ("units",)},
     "random edges": {"random_scores": ("edges",)},
+}
+#: Settings of the training that the control changes, and by which factor.
+CHANGES: dict[str, tuple[str, float]] = {
+    "as they are": ("noise", 1.0),
+    "no noise": ("noise", 0.0),
+    "noise × 2": ("noise", 2.0),
+    "no weight decay": ("weight_decay", 0.0),
+    "weight decay × 10": ("weight_decay", 10.0),
+    "epochs × 2": ("epochs", 2.0),
+    "learning rate × 0.3": ("learning_rate", 0.3),
 }
 
 # Learning rate, batch size and epochs by task, outputs and hidden layers, as the authors' code has them; three numbers
@@ -163,30 +174,42 @@ def boolean(*, task: str, outputs: int, widths: str, layers: str, grid: str, see
 
 def ablate(*, task: str, outputs: int, widths: str, layers: str, grid: str, seed: int) -> dict[str, Any]:
     """The method with one ingredient taken away at a time: density and success of every run of the grid."""
-    found: dict[str, Any] = {}
-    unit_steps, edge_steps = GRIDS[grid]
     truth = tasks.load(task, outputs=outputs)
+    found: dict[str, Any] = {}
     for width, depth in shapes(widths, layers):
-        for name, options in VARIANTS.items():
-            runs = sculpting.sculpt(
-                truth,
-                [width] * depth,
-                training(task, outputs, width, depth),
-                unit_steps=unit_steps,
-                edge_steps=edge_steps,
-                seeds=[seed],
-                **options,
-            )
-            success = [
-                not run.failed and recovery.success(truth, hierarchy.detect_modules(run.network.masks)) for run in runs
-            ]
-            found.setdefault(f"{width}x{depth}", {})[name] = {
-                "densities": np.array([run.density for run in runs], dtype=np.float32),
-                "failed": np.array([run.failed for run in runs]),
-                "success": np.array(success),
-                "best": sculpting.sparsest(runs),
-            }
+        how = training(task, outputs, width, depth)
+        found[f"{width}x{depth}"] = {
+            name: _graded(truth, [width] * depth, how, grid, seed, **options) for name, options in VARIANTS.items()
+        }
     return found
+
+
+def vary(*, task: str, outputs: int, widths: str, layers: str, grid: str, seed: int) -> dict[str, Any]:
+    """The method with one setting of the training changed at a time: density and success of every run of the grid."""
+    truth = tasks.load(task, outputs=outputs)
+    found: dict[str, Any] = {}
+    for width, depth in shapes(widths, layers):
+        how = training(task, outputs, width, depth)
+        for name, (setting, factor) in CHANGES.items():
+            changed = replace(truth, noise=truth.noise * factor) if setting == "noise" else truth
+            number: Any = getattr(how, setting, 0) * factor
+            number = int(number) if setting == "epochs" else number
+            other = how if setting == "noise" else Training(**how._asdict() | {setting: number})
+            found.setdefault(f"{width}x{depth}", {})[name] = _graded(changed, [width] * depth, other, grid, seed)
+    return found
+
+
+def _graded(task: tasks.Task, hidden: list[int], how: Training, grid: str, seed: int, **options: Any) -> dict[str, Any]:
+    """Density and success of every run of a grid, and which is the sparsest."""
+    unit_steps, edge_steps = GRIDS[grid]
+    runs = sculpting.sculpt(task, hidden, how, unit_steps=unit_steps, edge_steps=edge_steps, seeds=[seed], **options)
+    success = [not run.failed and recovery.success(task, hierarchy.detect_modules(run.network.masks)) for run in runs]
+    return {
+        "densities": np.array([run.density for run in runs], dtype=np.float32),
+        "failed": np.array([run.failed for run in runs]),
+        "success": np.array(success),
+        "best": sculpting.sparsest(runs),
+    }
 
 
 def digits(
@@ -283,6 +306,7 @@ def plan(scale: str) -> list[Cell]:
         cells += _boolean("boolean", "depth", 4, "48", DEEP_LAYERS, "coarse", SEEDS[:1])
         for task in EXEMPLARS:
             cells += _boolean("ablate", task, tasks.OUTPUTS[task][0], "24", "2", "coarse", SEEDS[:1])
+        cells += _boolean("vary", "reused", 16, "24", "2", "coarse", SEEDS[:1])
         return cells + _digits(SMALL, DIGIT_LAYERS["quick"], SEEDS[:1])
     # The longest first, so that no worker is left with them at the end.
     cells += _digits(FULL, DIGIT_LAYERS["full"], SEEDS[:1])
@@ -296,4 +320,6 @@ def plan(scale: str) -> list[Cell]:
     cells += _digits(REDUCED, DIGIT_LAYERS["reduced"], SEEDS)
     for task, outputs in (*((task, tasks.OUTPUTS[task][0]) for task in EXEMPLARS), ("reused", 2)):
         cells += _boolean("ablate", task, outputs, WIDTHS, LAYERS, "full", SEEDS)
+    for outputs in (2, 16):
+        cells += _boolean("vary", "reused", outputs, WIDTHS, "2-3", "full", SEEDS)
     return cells + _digits(FULL, DIGIT_LAYERS["full"], SEEDS[1:])

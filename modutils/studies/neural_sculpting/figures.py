@@ -1,0 +1,360 @@
+"""The slides' results, redrawn from the record: networks beside their tasks, and success rates beside the published ones.
+
+What the slides do not show is in ``beyond``. Every figure says in small print below it what it is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from modutils import tasks
+from modutils.drawing import hierarchy_graph, module_colors, pixel_modules, sculpted_network
+from modutils.plotting import COLORS, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
+from modutils.records import Results
+from modutils.statistics import Interval
+from modutils.studies.neural_sculpting import evidence, published
+from modutils.studies.neural_sculpting.claims import DEFAULT_OUTPUTS, NAMES
+from modutils.studies.neural_sculpting.evidence import Digits, Found
+from modutils.studies.neural_sculpting.published import Picture
+
+STAGES = {
+    "boolean": "sculpt networks on a Boolean task: nine shapes, 70 runs each",
+    "ablate": "the same with one ingredient taken away, eight ways",
+    "digits": "sculpt one network on pairs of digits",
+}
+WILSON = "Bars: Wilson's 95 % binomial intervals."
+LAYER_COLORS = {1: COLORS[4], 2: COLORS[0], 3: COLORS[1], 4: COLORS[2]}
+LAYER_MARKERS = {1: "o", 2: "s", 3: "^", 4: "D"}
+WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+
+
+def sheet(rows: int, height: float, *, columns: int = 2) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of drawings, which need to know their size: ``rows`` of ``height`` inches, without automatic layout."""
+    made = plt.figure(figsize=(WIDTH, rows * height), layout="none")
+    share = (1 - 0.01 * (columns - 1)) / columns
+    axes = [
+        [
+            made.add_axes((column * (share + 0.01), 1 - (row + 1) / rows, share, 0.95 / rows))
+            for column in range(columns)
+        ]
+        for row in range(rows)
+    ]
+    return made, axes
+
+
+def pictured(results: Results, picture: Picture) -> Found | None:
+    """The network of a slide: that of the same seed if it is recorded, else of the first."""
+    where = {"width": picture.width, "layers": picture.layers}
+    found = evidence.networks(results, picture.task, picture.outputs, **where)
+    return next((one for one in found if one.seed == picture.seed), found[0] if found else None)
+
+
+def percent(density: float) -> str:
+    """A density as the slides write it, such as ``2.08 %``."""
+    return f"{100 * density:.2f} %"
+
+
+def network_pair(axes: Sequence[Axes], one: Found, *, title: str | None = None) -> None:
+    """A task's true hierarchy, and beside it what was found in a network."""
+    task = tasks.load(one.task, outputs=one.outputs)
+    hierarchy_graph(axes[0], task, title=title or NAMES[one.task])
+    verdict = "all found" if one.verdicts["success"] else "not all found"
+    colors = module_colors(task, one.labels)
+    sculpted_network(axes[1], one.masks, one.labels, colors=colors, title=f"{percent(one.density)}, {verdict}")
+
+
+@figure
+def picture_sheet(
+    results: Results, numbers: Sequence[int], *, titles: Sequence[str] = (), height: float = 2.6
+) -> Figure:
+    """The networks of some slides, one a row: the task on the left, the network on the right.
+
+    Parameters
+    ----------
+    results : Results
+    numbers : sequence of int
+        Claims about the slides' captions, such as 5 for N5.
+    titles : sequence of str
+        One a row, where the name of the task does not tell rows apart.
+    height : float
+        Of a row, in inches.
+    """
+    pictures = [picture for number in numbers for picture in published.PICTURES if picture.claim == number]
+    found = [pictured(results, picture) for picture in pictures]
+    shown = [(one, picture, place) for place, (one, picture) in enumerate(zip(found, pictures, strict=True)) if one]
+    made, axes = sheet(len(shown), height)
+    for row, (one, _, place) in zip(axes, shown, strict=True):
+        network_pair(row, one, title=titles[place] if titles else None)
+    words = "; ".join(
+        f"{percent(one.density)} (slide {picture.density:.2f} %), seed {one.seed}, "
+        f"P_u = {one.unit_step:g} %, P_e = {one.edge_step:g} %"
+        for one, picture, _ in shown
+    )
+    note(
+        made,
+        f"Each the sparsest run of its grid, in the order of the rows: {words}. Same colour and marker: same module.",
+    )
+    return made
+
+
+# --- success rates ----------------------------------------------------------------------------------------------------
+
+
+def _published(ax: Axes, x: float | Sequence[float], y: float | Sequence[float]) -> None:
+    ax.plot(x, y, "D", color="black", markerfacecolor="none", markersize=9, linestyle="none", zorder=4)
+
+
+def _published_handle() -> Line2D:
+    return Line2D(
+        [], [], marker="D", color="black", markerfacecolor="none", markersize=8, linestyle="none", label="published"
+    )
+
+
+@figure
+def exemplar_rates(results: Results) -> Figure:
+    """Success on the four exemplars, as the slides count and by depth."""
+    made, ax = plt.subplots(figsize=(WIDTH, 4.4))
+    names: list[str] = []
+    rates: list[Interval] = []
+    there: list[float] = []
+    colors: list[str] = []
+    for task, slide in (("single", 36), ("separable", 36), ("reused", 35), ("separable-reused", 36)):
+        found = evidence.networks(results, task, DEFAULT_OUTPUTS[task])
+        if task == "reused":
+            right = sum(one.verdicts["inputs" if one.layers == 1 else "success"] for one in found)
+            names.append(f"{NAMES[task]}, as the slide counts")
+            rates.append(evidence.share(right, len(found)))
+        else:
+            names.append(NAMES[task])
+            rates.append(evidence.rate(found))
+        there.append(slide / 36)
+        colors.append(COLORS[0])
+    for layers, counts in published.REUSE_COUNTS.items():
+        names.append(f"reused, strictly, {WORDS[layers]} hidden")
+        rates.append(evidence.rate(evidence.networks(results, "reused", DEFAULT_OUTPUTS["reused"], layers=layers)))
+        there.append(counts[-1] / 12)
+        colors.append(GREY)
+    interval_dots(ax, names, rates, colors=colors)
+    _published(ax, there, range(len(there)))
+    ax.set(xlabel="share of networks that show exactly the task's modules", xlim=(-0.04, 1.04))
+    ax.legend(handles=[_published_handle()], loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+    note(made, f"n = {rates[0].n} networks a row, {rates[-1].n} for one depth. {WILSON}")
+    return made
+
+
+@figure
+def densities(results: Results) -> Figure:
+    """Density of every pictured network: our seeds beside the slide."""
+    made, ax = plt.subplots(figsize=(WIDTH, 5.6))
+    rows = []
+    for picture in published.PICTURES:
+        found = evidence.networks(results, picture.task, picture.outputs, width=picture.width, layers=picture.layers)
+        if found and picture.claim != 19:  # the same network as that of claim 6
+            rows.append((picture, found))
+    for row, (picture, found) in enumerate(rows):
+        ours = [100 * one.density / picture.density for one in found]
+        spread = row + 0.12 * (np.arange(len(ours)) - (len(ours) - 1) / 2)
+        ax.plot(
+            ours, spread, "o", color=COLORS[0], markersize=5, alpha=0.8, label="ours, one seed" if row == 0 else None
+        )
+        edges = found[0].edges / found[0].density * picture.density / 100
+        ax.plot(
+            [1 - 2 / edges, 1 + 2 / edges], [row, row], color="#dddddd", linewidth=7, zorder=0, solid_capstyle="butt"
+        )
+        _published(ax, 1, row)
+    names = [f"N{p.claim}  {NAMES[p.task]}, {p.layers} × {p.width} → {p.outputs}" for p, _ in rows]
+    ax.set_yticks(range(len(rows)), names, fontsize=9.5)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color="#e5e5e5", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.set_xlabel("edges left, relative to the slide")
+    handles = [*ax.get_legend_handles_labels()[0], _published_handle()]
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+    note(made, "One dot a seed, each the sparsest of its grid. Grey: two edges more or less than on the slide.")
+    return made
+
+
+@figure
+def overlap_rates(results: Results) -> Figure:
+    """Rates of the three verdicts by overlap and reuse, ours above and the published below."""
+    titles = {"inputs": "input groups", "hidden": "hidden units apart", "outputs": "outputs apart"}
+    made, axes = plt.subplots(2, 3, figsize=(WIDTH, 5.4))
+    n = set()
+    for column, (name, title) in enumerate(titles.items()):
+        ours = np.full((5, len(published.REUSE)), np.nan)
+        for overlap in range(5):
+            for place, reuse in enumerate(published.REUSE):
+                found = evidence.networks(results, f"overlap-{overlap}", 2 * reuse)
+                if found:
+                    ours[overlap, place] = evidence.rate(found, name).mean
+                    n.add(len(found))
+        for row, values in enumerate((ours, np.array(published.OVERLAP_RATES[name]))):
+            heat_table(
+                axes[row, column],
+                values,
+                [str(overlap) for overlap in range(5)],
+                [str(reuse) for reuse in published.REUSE],
+                low=0,
+                high=1,
+                fontsize=8.5,
+            )
+            axes[row, column].set_title(title if row == 0 else "", pad=22 if row == 0 else 6)
+            axes[row, column].set_ylabel(("ours\n" if row == 0 else "published\n") + "overlap" if column == 0 else "")
+    for ax in axes[0]:
+        ax.set_xlabel("reuse r", labelpad=2)
+        ax.xaxis.set_label_position("top")
+    counts = " or ".join(map(str, sorted(n)))
+    note(
+        made,
+        f"Share of {counts} networks a cell; a cell stays empty where nothing is recorded. Overlap: inputs that the "
+        "two functions share. Reuse: copies of each output function.",
+    )
+    return made
+
+
+def _rate_curves(ax: Axes, rows: dict[int, list[Interval]], there: dict[int, Sequence[float]]) -> None:
+    """Rates with intervals by reuse, one curve for each number of hidden layers, and the published ones dashed."""
+    x = np.arange(len(published.REUSE))
+    for place, (layers, rates) in enumerate(rows.items()):
+        shift = 0.07 * (place - 1)
+        known = [i for i, rate in enumerate(rates) if rate.n]
+        color, marker = LAYER_COLORS[layers], LAYER_MARKERS[layers]
+        for i in known:
+            ax.plot([x[i] + shift] * 2, [rates[i].low, rates[i].high], color=color, linewidth=1.5)
+        ax.plot(
+            x[known] + shift,
+            [rates[i].mean for i in known],
+            color=color,
+            marker=marker,
+            label=f"{WORDS[layers]} hidden layers"[: None if layers > 1 else -1],
+        )
+        ax.plot(
+            x,
+            there[layers],
+            color=color,
+            marker=marker,
+            markerfacecolor="white",
+            linestyle="--",
+            linewidth=1,
+            alpha=0.9,
+        )
+    ax.set_xticks(x, [str(reuse) for reuse in published.REUSE])
+    ax.set(xlabel="reuse r: copies of each output function", ylim=(-0.04, 1.04))
+    ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def _curve_legend(ax: Axes) -> None:
+    handles, _ = ax.get_legend_handles_labels()
+    handles.append(
+        Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="--", linewidth=1, label="published")
+    )
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+
+
+@figure
+def reuse_rates(results: Results) -> Figure:
+    """Success on the reused function, by reuse and depth."""
+    rows = {
+        layers: [
+            evidence.rate(evidence.networks(results, "reused", 2 * reuse, layers=layers)) for reuse in published.REUSE
+        ]
+        for layers in (1, 2, 3)
+    }
+    made, ax = plt.subplots(figsize=(WIDTH, 4.0))
+    _rate_curves(ax, rows, {layers: [c / 12 for c in counts] for layers, counts in published.REUSE_COUNTS.items()})
+    ax.set_ylabel("share that show both\noutput functions")
+    _curve_legend(ax)
+    note(made, f"n = {rows[2][-1].n} networks a point (ours); 12 (published). {WILSON}")
+    return made
+
+
+@figure
+def depth_rates(results: Results) -> Figure:
+    """Success on the task with three levels, by reuse and depth."""
+    rows = {
+        layers: [
+            evidence.rate(evidence.networks(results, "depth", 2 * reuse, layers=layers)) for reuse in published.REUSE
+        ]
+        for layers in (2, 3, 4)
+    }
+    made, ax = plt.subplots(figsize=(WIDTH, 4.0))
+    _rate_curves(ax, rows, dict(published.DEPTH_RATES))
+    ax.set_ylabel("share that show all\nthis depth can show")
+    _curve_legend(ax)
+    n = max(rate.n for row in rows.values() for rate in row)
+    note(
+        made,
+        f"n = {n} networks a point (ours); 12 (published). Two hidden layers can show three modules, more can show "
+        f"five. {WILSON}",
+    )
+    return made
+
+
+# --- pairs of digits --------------------------------------------------------------------------------------------------
+
+
+def digit_colors(one: Digits) -> dict[int, str]:
+    """The largest module of pixels in the first colour, and so on; modules of outputs and hidden units after them."""
+    numbers = np.concatenate([layer[layer >= 0] for layer in one.labels])
+    found, first = np.unique(numbers, return_index=True)
+    pixels = {int(module): int((one.labels[0] == module).sum()) for module in found}
+    order = sorted(range(len(found)), key=lambda i: (-pixels[int(found[i])], first[i]))
+    return {int(found[i]): COLORS[place % len(COLORS)] for place, i in enumerate(order)}
+
+
+@figure
+def digit_networks(found: Sequence[Digits]) -> Figure:
+    """One network a row: which pixels are left and in which module, and the network above them."""
+    made = plt.figure(figsize=(WIDTH, 2.75 * len(found)), layout="none")
+    for row, one in enumerate(found):
+        bottom = 1 - (row + 1) / len(found)
+        image = made.add_axes((0.02, bottom + 0.22 / len(found), 0.34, 0.62 / len(found)))
+        colors = digit_colors(one)
+        pixel_modules(image, one.labels[0], one.shape, colors=colors)
+        image.set_title(f"{WORDS[one.layers]} hidden layers", fontsize=11)
+        image.set_xlabel(f"{one.sizes[0]} of {one.shape[0] * one.shape[1]} pixels", fontsize=9.5)
+        network = made.add_axes((0.38, bottom, 0.62, 0.95 / len(found)))
+        sculpted_network(network, one.masks, one.labels, colors=colors, title=f"{percent(one.density)} of the edges")
+    words = "; ".join(
+        f"{one.layers} hidden: {one.accuracy:.1%} of the bits right (dense {one.dense_accuracy:.1%}), seed {one.seed}"
+        for one in found
+    )
+    note(made, f"{words}. White pixels are cut off. Same colour: same module.")
+    return made
+
+
+@figure
+def left_shares(found: Sequence[Digits]) -> Figure:
+    """How one-sided the first hidden layer reads: a dot a unit, a row a network, and the mean beside its null."""
+    made, (ax, test) = plt.subplots(1, 2, figsize=(WIDTH, 0.9 + 0.34 * len(found)), width_ratios=(1.5, 1), sharey=True)
+    generator = np.random.default_rng(0)
+    for row, one in enumerate(found):
+        jitter = row + generator.uniform(-0.22, 0.22, len(one.left_shares))
+        ax.plot(one.left_shares, jitter, ".", color=COLORS[0], markersize=4, alpha=0.7)
+        low, high = np.quantile(one.null, (0.025, 0.975))
+        test.plot([low, high], [row, row], color="#bbbbbb", linewidth=5, solid_capstyle="butt")
+        test.plot(one.one_sidedness, row, "o", color=COLORS[1], markersize=6)
+    ax.set_yticks(range(len(found)), [f"{one.layers} hidden, seed {one.seed}" for one in found])
+    ax.set_ylim(len(found) - 0.4, -0.6)
+    ax.axvline(0.5, color=GREY, linewidth=1, linestyle="--", zorder=0)
+    ax.set(xlabel="share of a unit's edges\nfrom the left digit", xlim=(-0.03, 1.03))
+    test.set(xlabel="one-sidedness\n(0 mixed, 1 pure)", xlim=(0, 1))
+    for axes in (ax, test):
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
+        axes.set_axisbelow(True)
+    letters([ax, test])
+    note(
+        made,
+        "a: a dot is a unit of the first hidden layer that is left. b: their mean one-sidedness (orange) and 95 % of "
+        f"{evidence.SHUFFLES} shuffled masks (grey), in which every unit draws as many edges from all pixels left.",
+    )
+    return made
