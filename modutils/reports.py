@@ -81,7 +81,7 @@ def origin_box(results: Results, scale: str, *, committed: bool) -> str:
     """In a few sentences where the numbers come from, as HTML; ``committed`` if from the record of the repository."""
     found = _recorded(results)
     missing = Counter(cell.stage for cell in results.cells) - Counter(cell.stage for cell, _ in found)
-    data = " and ".join(dict.fromkeys(DATASETS[cell.params["dataset"]] for cell in results.cells))
+    data = " and ".join(dict.fromkeys(_data_name(cell) for cell in results.cells))
     changed = sorted({cell.stage for cell, record in found if record.changed})
     sentences = [
         f"Scale “{scale}” on {data}, {'read from the committed record' if committed else 'computed for this page'}: "
@@ -94,6 +94,10 @@ def origin_box(results: Results, scale: str, *, committed: bool) -> str:
         f'<div class="admonition note"><p class="admonition-title">Where these numbers come from</p><p>{text} '
         "Details are at the end of the page.</p></div>"
     )
+
+
+def _data_name(cell: Cell) -> str:
+    return DATASETS[cell.params["dataset"]] if "dataset" in cell.params else "truth tables"
 
 
 def origin_table(results: Results) -> str:

@@ -295,6 +295,7 @@ def plan(scale: str) -> list[Cell]:
     if scale not in ("quick", "paper"):
         raise ValueError(f"scale={scale!r} is unknown; choose 'quick' or 'paper'")
     overlaps = [f"overlap-{overlap}" for overlap in range(5)]
+    graded = (*((task, tasks.OUTPUTS[task][0]) for task in EXEMPLARS), ("reused", 2))
     cells: list[Cell] = []
     if scale == "quick":
         for task in EXEMPLARS:
@@ -304,9 +305,10 @@ def plan(scale: str) -> list[Cell]:
         for task in overlaps:
             cells += _boolean("boolean", task, 8, "24", "2", "coarse", SEEDS[:1])
         cells += _boolean("boolean", "depth", 4, "48", DEEP_LAYERS, "coarse", SEEDS[:1])
-        for task in EXEMPLARS:
-            cells += _boolean("ablate", task, tasks.OUTPUTS[task][0], "24", "2", "coarse", SEEDS[:1])
-        cells += _boolean("vary", "reused", 16, "24", "2", "coarse", SEEDS[:1])
+        for task, outputs in graded:
+            cells += _boolean("ablate", task, outputs, "24", "2", "coarse", SEEDS[:1])
+        for outputs in (2, 16):
+            cells += _boolean("vary", "reused", outputs, "24", "2", "coarse", SEEDS[:1])
         return cells + _digits(SMALL, DIGIT_LAYERS["quick"], SEEDS[:1])
     # The longest first, so that no worker is left with them at the end.
     cells += _digits(FULL, DIGIT_LAYERS["full"], SEEDS[:1])
@@ -318,7 +320,7 @@ def plan(scale: str) -> list[Cell]:
             shape = (DEEP_WIDTHS, DEEP_LAYERS) if deep else (WIDTHS, LAYERS)
             cells += _boolean("boolean", task, outputs, *shape, "full", SEEDS)
     cells += _digits(REDUCED, DIGIT_LAYERS["reduced"], SEEDS)
-    for task, outputs in (*((task, tasks.OUTPUTS[task][0]) for task in EXEMPLARS), ("reused", 2)):
+    for task, outputs in graded:
         cells += _boolean("ablate", task, outputs, WIDTHS, LAYERS, "full", SEEDS)
     for outputs in (2, 16):
         cells += _boolean("vary", "reused", outputs, WIDTHS, "2-3", "full", SEEDS)

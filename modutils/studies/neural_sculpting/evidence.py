@@ -118,8 +118,8 @@ def share(count: int, n: int) -> Interval:
 class Digits(NamedTuple):
     """A sculpted network on pairs of digits.
 
-    ``accuracy`` and ``dense_accuracy`` are shares of test bits. ``left_shares`` (units of the first hidden layer that
-    are left,) says which share of a unit's edges comes from the left digit, ``one_sidedness`` is the mean of
+    ``accuracy`` and ``dense_accuracy`` are shares of the test ``bits``. ``left_shares`` (units left of the first hidden
+    layer,) says which share of a unit's edges comes from the left digit, ``one_sidedness`` is the mean of
     \\|2 share − 1\\| over units, 0 for evenly mixed and 1 for pure ones; ``null`` (shuffles,) is the same where every
     unit draws as many edges from all pixels that are left.
     """
@@ -130,6 +130,7 @@ class Digits(NamedTuple):
     sizes: tuple[int, ...]
     dense_accuracy: float
     accuracy: float
+    bits: int
     failed: bool
     verdicts: dict[str, bool]
     left_shares: np.ndarray
@@ -169,6 +170,7 @@ def _detected_digits(params: str, folder: Path) -> Digits:
         tuple(hierarchy.condensed_sizes(masks)),
         values["dense_right"] / values["bits"],
         values["right"] / values["bits"],
+        values["bits"],
         values["failed"],
         dict.fromkeys(recovery.verdicts(task, labels), False) if values["failed"] else recovery.verdicts(task, labels),
         shares,

@@ -1,4 +1,4 @@
-"""The slides' results, redrawn from the record: networks beside their tasks, and success rates beside the published ones.
+"""The slides' results, redrawn from the record: networks beside their tasks, rates beside the published ones.
 
 What the slides do not show is in ``beyond``. Every figure says in small print below it what it is made of.
 """

@@ -1,0 +1,327 @@
+"""What the slides leave open: what each ingredient of the method and each setting does, and how sure detection is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from modutils import hierarchy, records, tasks
+from modutils.plotting import COLORS, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
+from modutils.records import RecordError, Results
+from modutils.statistics import Interval
+from modutils.studies.neural_sculpting import cells, evidence, recovery
+from modutils.studies.neural_sculpting.claims import DEFAULT_OUTPUTS, NAMES
+from modutils.studies.neural_sculpting.evidence import Digits
+from modutils.studies.neural_sculpting.figures import WILSON, WORDS
+
+#: How the variants of the ablation are called in figures.
+VARIANT_NAMES = {
+    "full": "the method",
+    "one setting": "one setting of the 70",
+    "edges only": "edges only",
+    "units only": "units only",
+    "edges first": "edges first, then units",
+    "no retraining": "no retraining",
+    "no halving": "no halving of steps",
+    "random units": "random unit scores",
+    "random edges": "random edge scores",
+}
+
+
+def graded(results: Results, stage: str, task: str, outputs: int) -> list[dict[str, dict[str, Any]]]:
+    """For every recorded network of stage ``ablate`` or ``vary`` what each variant gave, by variant."""
+    found = []
+    for cell in evidence.recorded(results, stage, task=task, outputs=outputs):
+        values = records.read(cell, results.folder).values
+        found += [
+            values[f"{width}x{depth}"] for width, depth in cells.shapes(cell.params["widths"], cell.params["layers"])
+        ]
+    return found
+
+
+def _best(variant: Mapping[str, Any]) -> tuple[bool, float]:
+    """Success and density of the sparsest run; no success and density 1 if all have failed."""
+    best = variant["best"]
+    return (bool(variant["success"][best]), float(variant["densities"][best])) if best >= 0 else (False, 1.0)
+
+
+@figure
+def ablation(results: Results) -> Figure:
+    """Success and density of the four exemplars with one ingredient taken away at a time."""
+    networks = {task: graded(results, "ablate", task, DEFAULT_OUTPUTS[task]) for task in cells.EXEMPLARS}
+    together = [network for task in cells.EXEMPLARS for network in networks[task]]
+    if not together:
+        raise RecordError("no network of stage 'ablate' is recorded")
+    names = ["full", "one setting", *[name for name in cells.VARIANTS if name != "full"]]
+    rates, ratios = [], []
+    for name in names:
+        if name == "one setting":
+            share = float(np.mean([network["full"]["success"].mean() for network in together]))
+            rates.append(Interval(share, share, share, 1))
+            ratios.append([_single_ratio(network) for network in together])
+        else:
+            best = [_best(network[name]) for network in together]
+            rates.append(evidence.share(sum(success for success, _ in best), len(best)))
+            ratios.append([d / _best(network["full"])[1] for (_, d), network in zip(best, together, strict=True)])
+    made, (ax, other) = plt.subplots(1, 2, figsize=(WIDTH, 4.6), sharey=True, width_ratios=(1.15, 1))
+    colors = [COLORS[0], COLORS[0], *[COLORS[1]] * (len(names) - 2)]
+    interval_dots(ax, [VARIANT_NAMES[name] for name in names], rates, colors=colors, reference=rates[0].mean)
+    ax.set(xlabel="share with all modules found", xlim=(-0.04, 1.04))
+    for row, values in enumerate(ratios):
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+        other.plot([low, high], [row, row], color=colors[row], linewidth=2)
+        other.plot(middle, row, "s", color=colors[row], markersize=6)
+    other.axvline(1, color=GREY, linewidth=1, linestyle="--", zorder=0)
+    other.set(xscale="log", xlabel="density, relative\nto the method")
+    other.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    other.minorticks_off()
+    other.tick_params(axis="y", length=0)
+    other.grid(axis="x", color="#e5e5e5", linewidth=0.8)
+    other.set_axisbelow(True)
+    letters([ax, other])
+    note(
+        made,
+        f"n = {len(together)} networks of the four exemplars, each the sparsest of its grid. a: {WILSON} One setting: "
+        "the share over all runs of the grids. b: median and quartiles over networks.",
+    )
+    return made
+
+
+def _single_ratio(network: Mapping[str, Mapping[str, Any]]) -> float:
+    """Mean density of a single run over that of the sparsest of the grid."""
+    full = network["full"]
+    return float(full["densities"][~full["failed"]].mean() / full["densities"][full["best"]])
+
+
+def ablation_rates(results: Results) -> dict[str, tuple[int, int, float]]:
+    """By variant: networks of the exemplars that show all modules, of how many, and their median density ratio."""
+    together = [n for task in cells.EXEMPLARS for n in graded(results, "ablate", task, DEFAULT_OUTPUTS[task])]
+    found = {}
+    for name in cells.VARIANTS:
+        best = [_best(network[name]) for network in together]
+        ratio = np.median([d / _best(network["full"])[1] for (_, d), network in zip(best, together, strict=True)])
+        found[name] = (sum(success for success, _ in best), len(best), float(ratio))
+    return found
+
+
+@figure
+def ablation_by_task(results: Results) -> Figure:
+    """Share of networks with all modules found, by variant and exemplar."""
+    names = list(cells.VARIANTS)
+    values = np.full((len(names), len(cells.EXEMPLARS)), np.nan)
+    for column, task in enumerate(cells.EXEMPLARS):
+        networks = graded(results, "ablate", task, DEFAULT_OUTPUTS[task])
+        for row, name in enumerate(names):
+            if networks:
+                values[row, column] = np.mean([_best(network[name])[0] for network in networks])
+    made, ax = plt.subplots(figsize=(WIDTH, 3.6))
+    columns = [NAMES[task].replace(" and ", "\nand ").replace(" sub", "\nsub") for task in cells.EXEMPLARS]
+    heat_table(ax, values, [VARIANT_NAMES[name] for name in names], columns, low=0, high=1)
+    counts = {len(graded(results, "ablate", task, DEFAULT_OUTPUTS[task])) for task in cells.EXEMPLARS}
+    note(
+        made,
+        f"n = {' or '.join(map(str, sorted(counts)))} networks a cell, one, two and three hidden layers together. "
+        "Networks with one hidden layer cannot show the reused function, so 0.67 is the most there.",
+    )
+    return made
+
+
+@figure
+def settings(results: Results) -> Figure:
+    """Success on the reused function with other settings of the training: two outputs and sixteen."""
+    made, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.7), sharey=True)
+    for ax, outputs in zip(axes, (2, 16), strict=True):
+        networks = graded(results, "vary", "reused", outputs)
+        if networks:
+            names = list(networks[0])
+            rates = [evidence.share(sum(_best(n[name])[0] for n in networks), len(networks)) for name in names]
+            interval_dots(
+                ax, names, rates, colors=[COLORS[0], *[COLORS[1]] * (len(names) - 1)], reference=rates[0].mean
+            )
+            ax.set_title(f"{outputs} outputs, n = {len(networks)}")
+        else:
+            ax.set_title(f"{outputs} outputs: not recorded")
+        ax.set(xlabel="share with all\nmodules found", xlim=(-0.04, 1.04))
+    published = {2: 15 / 24, 16: 23 / 24}
+    for ax, outputs in zip(axes, (2, 16), strict=True):
+        ax.axvline(published[outputs], color="black", linewidth=1, linestyle=":", zorder=0)
+    letters(list(axes), pad=8)
+    note(
+        made,
+        f"Two and three hidden layers, the sparsest of each grid. {WILSON} Dashed: as they are; dotted: published.",
+    )
+    return made
+
+
+@figure
+def sparse_and_modular(results: Results) -> Figure:
+    """Single runs by how far they were pruned: how many show the reused function, for two outputs and for sixteen."""
+    made, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True)
+    for ax, outputs in zip(axes, (2, 16), strict=True):
+        ratios: list[float] = []
+        success: list[bool] = []
+        for network in graded(results, "ablate", "reused", outputs):
+            full = network["full"]
+            if full["success"].any() or full["best"] >= 0:
+                left = ~full["failed"]
+                ratios += (full["densities"][left] / full["densities"][full["best"]]).tolist()
+                success += full["success"][left].tolist()
+        edges = np.array([1, 1.001, 1.1, 1.2, 1.3, 1.5, 1.75, 2, 3])
+        place = np.digitize(ratios, edges) - 1
+        names = [
+            "the\nsparsest",
+            *[f"{low:.3g}–\n{high:.3g}" for low, high in zip(edges[1:-1].round(2), edges[2:].round(2), strict=True)],
+        ]
+        for bin_ in range(len(edges) - 1):
+            own = [bool(success[i]) for i in np.flatnonzero(place == bin_)]
+            if own:
+                rate = evidence.share(sum(own), len(own))
+                ax.plot([bin_, bin_], [rate.low, rate.high], color=COLORS[0], linewidth=2)
+                ax.plot(bin_, rate.mean, "o", color=COLORS[0])
+        ax.set_xticks(range(len(names)), names, fontsize=7.5)
+        ax.set(
+            title=f"{outputs} outputs, {len(success) or 'no'} runs",
+            xlabel="density over that of\nthe sparsest of the grid",
+        )
+        ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
+        ax.set_axisbelow(True)
+    axes[0].set(ylabel="share of runs with\nall modules found", ylim=(-0.03, 1.03))
+    letters(list(axes), pad=8)
+    note(
+        made,
+        f"Single runs of the reused function, all shapes and seeds. {WILSON} Runs of a grid share their dense network, "
+        "so they are not independent.",
+    )
+    return made
+
+
+# --- how sure is detection? -------------------------------------------------------------------------------------------
+
+MERGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+MODULARITIES = (-0.4, -0.3, -0.2, -0.1, 0.0)
+_TASKS = (("single", 4), ("separable", 4), ("reused", 16), ("separable-reused", 3), ("overlap-0", 8), ("depth", 4))
+
+
+@cache
+def _threshold_rates(folder: Path, plan: str) -> dict[str, np.ndarray]:
+    """Share of networks with success, by task: (merge thresholds + modularity thresholds,)."""
+    results = Results(cells.plan(plan), folder)
+    found = {}
+    for name, outputs in _TASKS:
+        task = tasks.load(name, outputs=outputs)
+        networks = [one for one in evidence.networks(results, name, outputs) if not one.failed]
+        counts = np.zeros(len(MERGES) + len(MODULARITIES))
+        for one in networks:
+            for place, merge in enumerate(MERGES):
+                counts[place] += recovery.success(task, hierarchy.detect_modules(one.masks, merge_threshold=merge))
+            for place, least in enumerate(MODULARITIES, len(MERGES)):
+                counts[place] += recovery.success(task, hierarchy.detect_modules(one.masks, modularity_threshold=least))
+        if networks:
+            found[name] = counts / len(networks)
+    return found
+
+
+@figure
+def thresholds(results: Results, scale: str) -> Figure:
+    """Success with other thresholds of the detection, on the very same masks."""
+    found = _threshold_rates(results.folder, scale)
+    made, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharey=True)
+    markers = "osD^vP"
+    for ax, values, part, chosen in (
+        (axes[0], MERGES, slice(0, len(MERGES)), 0.9),
+        (axes[1], MODULARITIES, slice(len(MERGES), None), -0.2),
+    ):
+        for place, (name, rates) in enumerate(found.items()):
+            ax.plot(values, rates[part], color=COLORS[place], marker=markers[place], markersize=5, label=NAMES[name])
+        ax.axvline(chosen, color=GREY, linewidth=1, linestyle="--", zorder=0)
+        ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
+        ax.set_axisbelow(True)
+    axes[0].set(xlabel="merge threshold", ylabel="share with all modules found", ylim=(-0.03, 1.03))
+    axes[1].set(xlabel="modularity threshold")
+    letters(list(axes))
+    handles, labels = axes[0].get_legend_handles_labels()
+    made.legend(handles, labels, loc="outside upper center", ncols=2)
+    note(made, "The recorded networks of each task, all shapes and seeds. Dashed: the thresholds of the method.")
+    return made
+
+
+# --- along a run ------------------------------------------------------------------------------------------------------
+
+
+def trajectory(axes: Sequence[Axes], trace: Mapping[str, Any], bits: int, needed: float) -> None:
+    """One run, step by step: accuracy above, density below; rejected steps are hollow."""
+    upper, lower = axes
+    steps = np.arange(len(trace["right"]))
+    tried = np.asarray(trace["right"]) >= 0
+    accepted = np.asarray(trace["accepted"], dtype=bool)
+    accuracy = np.asarray(trace["right"]) / bits
+    density = 100 * np.asarray(trace["density"])
+    for ax, values in ((upper, accuracy), (lower, density)):
+        ax.plot(steps[accepted], values[accepted], "o-", color=COLORS[0], markersize=3.5, linewidth=1, label="accepted")
+        no = tried & ~accepted
+        ax.plot(steps[no], values[no], "o", color=COLORS[1], markerfacecolor="white", markersize=3.5, label="rejected")
+        change = int(np.argmax(trace["edge_phase"])) if np.any(trace["edge_phase"]) else len(steps)
+        ax.axvline(change - 0.5, color=GREY, linewidth=1, linestyle=":")
+        ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
+        ax.set_axisbelow(True)
+    upper.axhline(needed, color="black", linewidth=1, linestyle="--")
+    upper.set(ylabel="bits right")
+    lower.set(yscale="log", ylabel="edges left (%)", xlabel="step (dotted: from units to edges)")
+    lower.yaxis.set_major_formatter("{x:g}")
+    lower.yaxis.set_minor_formatter("")
+
+
+@figure
+def digit_runs(found: Sequence[Digits]) -> Figure:
+    """How networks on pairs of digits were pruned: accuracy and density, step by step."""
+    made, axes = plt.subplots(2, len(found), figsize=(WIDTH, 4.2), sharey="row", squeeze=False)
+    for column, one in enumerate(found):
+        trajectory(list(axes[:, column]), one.trace, one.bits, one.dense_accuracy - cells.TOLERANCE)
+        axes[0, column].set_title(f"{WORDS[one.layers]} hidden", fontsize=10.5)
+        if column:
+            axes[0, column].set_ylabel("")
+            axes[1, column].set_ylabel("")
+        axes[1, column].set_xlabel("step")
+    lowest = min(one.dense_accuracy for one in found) - 0.05
+    axes[0, 0].set_ylim(lowest, 1)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    made.legend(handles, labels, loc="outside upper center", ncols=2)
+    note(
+        made,
+        "Dashed: accuracy that a step must reach, one percentage point below the dense network. Dotted: from units to "
+        "edges. Rejected steps below the frame are not shown.",
+    )
+    return made
+
+
+@figure
+def grid(results: Results) -> Figure:
+    """Mean density of single runs by the steps of both phases, relative to the sparsest of the grid."""
+    full = cells.GRIDS["full"]
+    values = []
+    for task in cells.EXEMPLARS:
+        for network in graded(results, "ablate", task, DEFAULT_OUTPUTS[task]):
+            densities = np.where(network["full"]["failed"], np.nan, network["full"]["densities"])
+            if densities.size == len(full[0]) * len(full[1]) and np.isfinite(densities).any():
+                values.append((densities / np.nanmin(densities)).reshape(len(full[0]), len(full[1])))
+    made, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    if values:
+        table = np.nanmean(np.stack(values), axis=0).T
+        heat_table(ax, table, [f"{s:g}" for s in full[1]], [f"{s:g}" for s in full[0]], low=1, fontsize=8)
+    else:
+        ax.text(0.5, 0.5, "This scale has no full grid.", ha="center", transform=ax.transAxes)
+        ax.set_axis_off()
+    ax.set(ylabel="edge step (%)", xlabel="unit step (%)")
+    ax.xaxis.set_label_position("top")
+    note(
+        made,
+        f"Density over that of the sparsest run of the grid, mean of {len(values)} networks of the four exemplars.",
+    )
+    return made
