@@ -39,6 +39,7 @@ lab: $(INSTALLED_LAB)  ## open the chapters as notebooks in JupyterLab
 paper: $(INSTALLED)  ## recompute the paper-scale record, resuming where it stopped
 	$(RUN) modutils run biclustering --scale paper
 	$(RUN) modutils run upstream_downstream --scale paper
+	$(RUN) modutils run neural_sculpting --scale paper
 
 bench: $(INSTALLED)  ## time the library beside what one would otherwise call
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(RUN) benchmarks.$$(basename $$file .py) || exit 1; done
