@@ -500,7 +500,7 @@ def test_every_figure_draws_what_a_small_record_has(results: Results) -> None:
     ]
     for made in drawn:
         assert isinstance(made, Figure)
-        made.canvas.draw()  # type: ignore[attr-defined]
+        made.canvas.draw()
 
 
 def test_rates_in_the_figure_are_those_of_the_record(results: Results) -> None:
