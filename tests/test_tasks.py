@@ -269,6 +269,9 @@ def test_two_digits_are_drawn_anew_for_every_pair() -> None:
     assert len(pictures.unique(dim=0)) > 0.95 * len(pictures)
     left = pictures[:, list(task.sources["left"])].unique(dim=0)
     assert len(left) > 300  # 640 draws from some 1400 images
+    # From the training and the test images alike: the latter are 500 of 1797.
+    from_test = torch.cdist(pictures[:, list(task.sources["left"])], data.load("digits", "test")[0].flatten(1)) < 1e-4
+    assert 0.18 < from_test.any(dim=1).float().mean() < 0.38
 
 
 def test_pool_averages() -> None:

@@ -35,13 +35,17 @@ VARIANT_NAMES = {
 }
 
 
-def graded(results: Results, stage: str, task: str, outputs: int) -> list[dict[str, dict[str, Any]]]:
+def graded(
+    results: Results, stage: str, task: str, outputs: int, *, least_layers: int = 1
+) -> list[dict[str, dict[str, Any]]]:
     """For every recorded network of stage ``ablate`` or ``vary`` what each variant gave, by variant."""
     found = []
     for cell in evidence.recorded(results, stage, task=task, outputs=outputs):
         values = records.read(cell, results.folder).values
         found += [
-            values[f"{width}x{depth}"] for width, depth in cells.shapes(cell.params["widths"], cell.params["layers"])
+            values[f"{width}x{depth}"]
+            for width, depth in cells.shapes(cell.params["widths"], cell.params["layers"])
+            if depth >= least_layers
         ]
     return found
 
@@ -167,7 +171,7 @@ def sparse_and_modular(results: Results) -> Figure:
     for ax, outputs in zip(axes, (2, 16), strict=True):
         ratios: list[float] = []
         success: list[bool] = []
-        for network in graded(results, "ablate", "reused", outputs):
+        for network in graded(results, "ablate", "reused", outputs, least_layers=2):
             full = network["full"]
             if full["success"].any() or full["best"] >= 0:
                 left = ~full["failed"]
@@ -196,8 +200,8 @@ def sparse_and_modular(results: Results) -> Figure:
     letters(list(axes), pad=8)
     note(
         made,
-        f"Single runs of the reused function, all shapes and seeds. {WILSON} Runs of a grid share their dense network, "
-        "so they are not independent.",
+        "Single runs of the reused function, two and three hidden layers, all widths and seeds. "
+        f"{WILSON} Runs of a grid share their dense network, so they are not independent.",
     )
     return made
 
