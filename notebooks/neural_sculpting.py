@@ -23,8 +23,8 @@
 # drawing of the task. {numref}`fig-ns-idea` shows one.
 #
 # The paper has a property that few others have: the right answer is known. Its tasks are Boolean functions whose hierarchy is written down
-# before any network is trained. So one can count how often it is found. This chapter repeats every experiment of the authors' slides at their
-# full number of replicates, and counts.
+# before any network is trained. So one can count how often it is found. This chapter repeats every Boolean experiment of the authors' slides at
+# its full number of replicates, and the one on digit images at a smaller number, and counts.
 #
 # In short: of {glue:text}`n-claims` claims, {glue:text}`n-holds` hold, {glue:text}`n-in-part` hold in part, {glue:text}`n-not` do not hold,
 # and {glue:text}`n-untestable` cannot be tested. The six that matter most:
@@ -35,8 +35,8 @@
 # | A function that is used twice is found ({numref}`fig-ns-exemplar-rates`) | {glue:text}`N2-verdict` |
 # | The more separate the inputs, the better ({numref}`fig-ns-overlap-rates`) | {glue:text}`N14-verdict` |
 # | The more often a function is used, the better ({numref}`fig-ns-reuse-rates`) | {glue:text}`N20-verdict` |
-# | How much of the hierarchy is found depends on depth ({numref}`fig-ns-depth-rates`) | {glue:text}`N24-verdict` |
-# | In a network that looks at two digits, each digit is a module ({numref}`fig-ns-digits`) | {glue:text}`N25-verdict` |
+# | A network shows the levels that its depth has room for ({numref}`fig-ns-depth-rates`) | {glue:text}`N24-verdict` |
+# | With enough layers, each of two digits is a module ({numref}`fig-ns-digits`) | {glue:text}`N25-verdict` |
 
 # %% tags=["parameters"]
 # "paper" shows the record of the full-size runs,
@@ -45,7 +45,8 @@ scale = "paper"
 # True ignores the record and computes anew: at paper scale
 # hours of work, kept in the cache folder and resumable
 recompute = False
-# of the networks in the first half of this page, not of the record; one of the slides' four
+# of the live networks on this page, not of the record;
+# one of the slides' four
 seed = 5
 
 # %%
@@ -62,9 +63,9 @@ from modutils.studies.neural_sculpting import beyond, cells, figures
 plan = cells.plan(scale)
 plt.rcParams.update(plotting.STYLE)
 
-# %% mystnb={"figure": {"name": "fig-ns-idea", "caption": "The idea in one picture. Left: a task with three levels. Three functions A, B and C read two inputs each, and each of the three outputs combines two of them. Right: what sculpting leaves of a network with 6 inputs, two hidden layers of 24 units and 3 outputs that has learned this task, computed for this page. Nobody told the network about A, B and C. Same colour and marker: same module."}, "image": {"alt": "On the left a graph of a task with six inputs, three functions and three outputs; on the right a pruned network of the same structure", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-idea", "caption": "The idea in one picture. Left: a task. Three functions A, B and C read two inputs each, and each of the three outputs combines two of them. Right: what sculpting leaves of a network with 6 inputs, two hidden layers of 24 units and 3 outputs that has learned this task, computed for this page (the sparsest of 70 runs). Nobody told the network about A, B and C. Same colour and marker: same module."}, "image": {"alt": "On the left a graph of a task with six inputs, three functions and three outputs; on the right a pruned network of the same structure", "width": "100%"}} tags=["hide-input"]
 idea = tasks.load("separable-reused")
-runs = sculpting.sculpt(idea, [24, 24], sculpting.Training(0.05, 32, 10), unit_steps=[5.0, 60.0])
+runs = sculpting.sculpt(idea, [24, 24], sculpting.Training(0.05, 32, 10))
 small = runs[sculpting.sparsest(runs)].network.masks
 found = hierarchy.detect_modules(small)
 sheet, (axes,) = figures.sheet(1, 2.9)
@@ -86,7 +87,7 @@ for function in task.functions:
     outputs = ", ".join(f"y{output + 1}" for output in function.outputs)
     print(f"{outputs} = {function.formula}")
 
-# %% mystnb={"figure": {"name": "fig-ns-task", "caption": "The task. (a) All 16 rows of its truth table; black is 1. (b) Its true hierarchy: two modules that share nothing."}, "image": {"alt": "A black and white table of inputs and outputs, and a graph with two separate parts", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-task", "caption": "The task. Left: all 16 rows of its truth table; black is 1. Right: its true hierarchy, two modules that share nothing."}, "image": {"alt": "A black and white table of inputs and outputs, and a graph with two separate parts", "width": "100%"}} tags=["hide-input"]
 figure = plt.figure(figsize=(plotting.WIDTH, 2.8), layout="none")
 left = figure.add_axes((0.07, 0.12, 0.3, 0.72))
 table = np.hstack([task.inputs, np.full((16, 1), np.nan), task.targets])
@@ -94,11 +95,8 @@ left.imshow(np.ma.masked_invalid(table), cmap="Greys", vmin=0, vmax=1.3, aspect=
 left.set_xticks([0, 1, 2, 3, 5, 6, 7, 8], ["x1", "x2", "x3", "x4", "y1", "y2", "y3", "y4"], fontsize=9)
 left.set(ylabel="row", yticks=[0, 15], yticklabels=["1", "16"])
 left.set_title("truth table")
-right = figure.add_axes((0.45, 0, 0.55, 0.95))
+right = figure.add_axes((0.45, 0, 0.55, 0.84))
 drawing.hierarchy_graph(right, task, title="hierarchy")
-plotting.letters([left])
-figure.text(0.455, 0.955, "b", weight="bold", fontsize=11, va="top")
-right.texts[0].set_visible(True)
 plt.show()
 
 # %% [markdown]
@@ -107,7 +105,8 @@ plt.show()
 # The network has two hidden layers of 24 units with ReLU, and a sigmoid at each output. It sees all 16 rows again and again. Whenever a row is
 # drawn, a little Gaussian noise (standard deviation 0.1) is added to its inputs, so that the network must not balance on the exact
 # values 0 and 1. It is trained with Adam {cite:p}`kingma2015adam` on the binary cross-entropy, and *judged* on the clean table after every epoch. Of a training
-# we keep the best copy: the one with the most bits right and, among these, the lowest loss.
+# we keep the best copy: the one with the most bits right and, among these, the lowest loss. Weights start at random
+# (Kaiming-normal), weight decay is $10^{-4}$, and every training starts Adam anew.
 
 # %%
 how = sculpting.Training(learning_rate=0.05, batch_size=8, epochs=10)
@@ -155,12 +154,15 @@ left_over = [int(mask.any(axis=1).sum()) for mask in pruned.masks[:-1]]
 print(f"hidden units left: {left_over}; {right_bits} of {task.targets.numel()} bits right")
 
 # %% [markdown]
-# If every bit is right, the step is *accepted*, and the next one asks for 80 %. If not, the last accepted network is restored, and half the
-# step is tried: 60 %, then 50 %. The step is halved at each rejection and never raised again. The phase ends when a step of a single unit
-# is rejected.
+# If every bit is right, the step is *accepted*. Suppose it is: the next step asks for 80 %. If that fails, the last accepted network is restored,
+# and half the step is tried: 60 %. If that fails too: 50 %. The step is halved at each rejection and never raised again. The phase ends when
+# a step of a single unit is rejected. (Units that never fire go at the first step, so more may go than was asked for.)
 #
-# Then the same once more with *edges*: now the score is the size of the weight, and the phase ends when not a single edge can go. Two numbers
-# steer a run, the first step of each phase, $P_u$ for units and $P_e$ for edges. {numref}`fig-ns-trace` shows a whole run.
+# Then the same once more with *edges*. The network is trained once, and the phase starts from the share of edges that went with the units. Now the score
+# is the size of the weight, all layers ranked together, and percentages are of the edges of the dense network. The phase ends when not a
+# single edge can go.
+#
+# Two numbers steer a run, the first step of each phase: $P_u$ for units and $P_e$ for edges. {numref}`fig-ns-trace` shows a whole run.
 
 # %%
 run = sculpting.sculpt(task, [24, 24], how, unit_steps=[40.0], edge_steps=[2.5], seeds=[seed], history=True)[0]
@@ -260,12 +262,14 @@ plt.show()
 #
 # $$Q = \sum_{c} \Bigl[ \sum_{i, j \in c} E_{ij} - \Bigl( \sum_{i \in c} \sum_j E_{ij} \Bigr)^2 \Bigr].$$ (eq-ns-q)
 #
-# It is negative when distances within clusters are smaller than chance has them, so the lowest $Q$ wins. It cannot judge "all in one" or "each on its own", so two
-# tests against random reach decide whether one of these is the better description.
+# It is negative when distances within clusters are smaller than chance has them. It is compared for 2 to $n - 1$ clusters of $n$ units, and the lowest $Q$ wins.
+# It cannot judge the extremes, "all in one" and "each on its own". So if the winner lies next to an extreme, or its $Q$ is above −0.2, two tests are asked: do the
+# units share more of what they reach than random rows would (all in one), or less (each on its own)?
 #
 # **Merge.** From the inputs upwards, two clusters of neighbouring layers become one module if more than 90 % of the edges that leave the
 # lower one go to the upper one, and more than 90 % of those that arrive at the upper one come from the lower one. Every output starts as a cluster
-# of its own, and joins the module that more than 90 % of its edges come from.
+# of its own, and joins the module that more than 90 % of its edges come from. (For outputs the first condition is dropped, or several outputs could
+# never join the same module.)
 
 # %%
 clusters = hierarchy.cluster_layer(features)
@@ -292,11 +296,14 @@ plt.show()
 # ## The results of the slides
 #
 # Now all of it. The slides count successes over 36 networks a task: three widths (24, 36, 48), three depths (one, two, three hidden
-# layers), four seeds. Each of the 36 is the sparsest of 70 runs. We do the same, with the learning rates, batch sizes and epochs that the authors'
-# code has for every task and shape.
+# layers), four seeds. Each of the 36 is the sparsest of 70 runs. We do the same, with the learning rates, batch sizes and epochs of the authors'
+# code where they are known. For most numbers of outputs of the overlap and depth tasks they are not. There we use a rate of 0.1 (0.05 from three hidden layers
+# on), batches of a quarter of the rows (8 to 64), and 40 epochs.
 #
-# **What counts as success?** The slides do not say. We use strict criteria: the modules must have exactly the inputs and outputs of the true ones, and no other
-# module may exist. Applied to the networks that the authors published, they give back the published rates.
+# **What counts as success?** The slides do not say. For most tasks we ask that the modules have exactly the inputs and outputs of the true ones, and that
+# no other module exists. For overlapping functions the slides ask three questions, and so do we. For the deepest task we ask for what a network of that depth has
+# room for. These criteria were checked beforehand, outside this book, on the networks that the authors published. They give back the published rates, except for
+# input groups at overlap 3 (0.53, 0.58, 0.69, 0.86, 0.86 instead of 0.64, 0.72, 0.78, 0.89, 0.86) and three cells that differ by one network.
 
 # %%
 import os
@@ -321,6 +328,13 @@ verdicts = {"Ours": claims.evaluate(dataset, scale=scale, results=record)}
 
 def boxes(*ids):
     return HTML("".join(reports.verdict_box(verdicts, id) for id in ids))
+
+
+def lines(*ids):
+    """Claims about single pictures, one line each; rules and reasons are on the page of claims."""
+    return HTML(
+        reports.verdict_table({name: [row for row in rows if row.id in ids] for name, rows in verdicts.items()})
+    )
 
 
 def remark(text):
@@ -363,7 +377,7 @@ HTML(reports.origin_box(record, scale, committed=folder == records.results_folde
 # %% mystnb={"figure": {"name": "fig-ns-exemplars", "caption": "The four simple tasks (left) and the network of the slide's shape and seed (right): two hidden layers of 24 units before pruning. A found module has the colour and marker of the true one that it equals; colours that the left side does not have mark modules that are not in the task."}, "image": {"alt": "Four rows, each with the graph of a task on the left and a pruned network on the right", "width": "100%"}} tags=["hide-input"]
 figures.picture_sheet(record, (8, 5, 6, 7))
 
-# %% mystnb={"figure": {"name": "fig-ns-exemplar-rates", "caption": "How often exactly the task's modules are found (dots, with 95 % intervals), and what the slides report (diamonds). The slide's 35/36 for the reused function counts networks with one hidden layer as right, since they cannot show more than one module of inputs; the grey rows count strictly."}, "image": {"alt": "Seven rows of success rates with intervals beside published diamonds", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-exemplar-rates", "caption": "How often exactly the task's modules are found (dots, with 95 % intervals), and what the slides report (diamonds). The slide's 35/36 for the reused function fits only if networks with one hidden layer, which cannot show it, count as right; the grey rows count strictly."}, "image": {"alt": "Seven rows of success rates with intervals beside published diamonds", "width": "100%"}} tags=["hide-input"]
 figures.exemplar_rates(record)
 
 # %% tags=["remove-input"]
@@ -377,19 +391,19 @@ boxes("N1", "N2", "N3", "N4")
 figures.densities(record)
 
 # %% tags=["remove-input"]
-boxes("N5", "N6", "N7", "N8")
+lines("N5", "N6", "N7", "N8")
 
 # %% tags=["remove-input"]
 pictures = [p for p in published.PICTURES if p.claim != 19]
 near = [
     abs(one.edges - p.density / 100 * one.edges / one.density) <= 2.5
     for p in pictures
-    for one in evidence.networks(record, p.task, p.outputs, width=p.width, layers=p.layers)
+    for one in evidence.pictured(record, p)
 ]
 remark(
-    f"**What we see.** {sum(near)} of {len(near)} networks have the edges of the caption, give or take two. Without knowing the authors' random "
-    "numbers that is as close as one can come. Where a function is reused some of ours keep a few edges more, and with them a connection between "
-    "modules."
+    f"**What we see.** {sum(near)} of {len(near)} networks have the edges of the caption, give or take two. The random numbers differ, so equality "
+    "cannot be expected. Where a function is reused some of ours keep a few edges more, and with them a connection between modules (N6, N18). With overlap 4 "
+    "ours are sparser than the slide's (N13)."
 )
 
 # %% [markdown]
@@ -398,14 +412,32 @@ remark(
 # Two functions $f$ and $g$ of four inputs each, which share $o$ of them, from $o = 0$ (eight inputs in all) to $o = 4$ (the same four). With more
 # overlap there is less to tell the two apart.
 
-# %% mystnb={"figure": {"name": "fig-ns-overlaps", "caption": "Two functions that share 0, 1, 2, 3 and 4 inputs (top to bottom), 8 outputs. True modules: inputs of f alone, shared inputs, inputs of g alone, and the outputs of f and of g. Look where the two functions begin to share hidden units."}, "image": {"alt": "Five rows, each with the graph of a task on the left and a pruned network on the right; the lower the row, the more connected the network", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-overlaps", "caption": "Two functions that share 0, 1, 2, 3 and 4 inputs (top to bottom), 8 outputs; task on the left, network on the right. With no shared input f and g are the two modules. With some, the modules are the inputs of f alone, the shared ones, those of g alone, and the outputs of f and of g. With all four shared, all inputs are one. Look where the two functions begin to share hidden units."}, "image": {"alt": "Five rows, each with the graph of a task on the left and a pruned network on the right; the lower the row, the more connected the network", "width": "100%"}} tags=["hide-input"]
 figures.picture_sheet(record, (9, 10, 11, 12, 13))
 
 # %% mystnb={"figure": {"name": "fig-ns-overlap-rates", "caption": "Three questions about the same networks, by overlap (rows) and by the number of copies of each output function (columns): are the groups of inputs right, are all hidden units on one side or the other, are the outputs split? Ours above, published below."}, "image": {"alt": "Six heat maps of success rates: three questions, ours and published", "width": "100%"}} tags=["hide-input"]
 figures.overlap_rates(record)
 
 # %% tags=["remove-input"]
-boxes("N14", "N9", "N10", "N11", "N12", "N13")
+boxes("N14")
+
+# %% tags=["remove-input"]
+lines("N9", "N10", "N11", "N12", "N13")
+
+
+# %% tags=["remove-input"]
+def over_reuse(task, verdict, reuses=published.REUSE):
+    """Rates by reuse as text."""
+    rates = [evidence.rate(evidence.networks(record, task, 2 * reuse), verdict).mean for reuse in reuses]
+    return ", ".join(f"{rate:.2f}" for rate in rates)
+
+
+remark(
+    "**What we see.** With 8 outputs (r = 4), where the authors' settings are known, nothing is missed up to overlap 2. From overlap 3 on the two "
+    "functions share hidden units, as on the slides. For other numbers of outputs we had to choose the settings ourselves, and there the heat map is paler than the published one: "
+    f"input groups at overlap 1 are right in {over_reuse('overlap-1', 'inputs')} of the networks (r = 1, 2, 4, 6, 8), at overlap 2 in {over_reuse('overlap-2', 'inputs')}, and at "
+    f"overlap 3 in {over_reuse('overlap-3', 'inputs')}, where the paper has 0.64 to 0.89."
+)
 
 # %% [markdown]
 # ### Does reuse help?
@@ -413,22 +445,26 @@ boxes("N14", "N9", "N10", "N11", "N12", "N13")
 # Back to the reused function $h$. Now vary how often it is used: $r$ copies of each of the two outputs, from 1 to 8. More copies mean more
 # edges that depend on $h$, so it should pay more to compute it once, in one place.
 
-# %% mystnb={"figure": {"name": "fig-ns-reuse", "caption": "One function that is used by 1, 2, 4, 6 and 8 copies of two output functions (top to bottom)."}, "image": {"alt": "Five rows, each with the graph of a task on the left and a pruned network on the right", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-reuse", "caption": "One function h that is used by 1, 2, 4, 6 and 8 copies of two output functions (top to bottom); task on the left, network on the right, 24 + 24 hidden units before pruning. Same colour and marker: same module."}, "image": {"alt": "Five rows, each with the graph of a task on the left and a pruned network on the right", "width": "100%"}} tags=["hide-input"]
 titles = [f"reused, r = {r}" for r in published.REUSE]
 figures.picture_sheet(record, (15, 16, 17, 18, 19), titles=titles)
 
-# %% mystnb={"figure": {"name": "fig-ns-reuse-rates", "caption": "Share of networks that show the reused function and both functions that use it, by the number of copies. Filled: ours, with 95 % intervals. Hollow and dashed: published. Look at the slope first, then at the level."}, "image": {"alt": "Rising curves of success for two and three hidden layers, below the published dashed ones, and a flat one at zero for one hidden layer", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-reuse-rates", "caption": "Share of networks that show the reused function and both functions that use it, by the number of copies. Filled: ours, with 95 % intervals. Hollow and dashed: published. Look at the slope first, then at the level."}, "image": {"alt": "Curves of success against reuse for one, two and three hidden layers, ours and published", "width": "100%"}} tags=["hide-input"]
 figures.reuse_rates(record)
 
 # %% tags=["remove-input"]
-boxes("N20", "N15", "N16", "N17", "N18", "N19")
+boxes("N20")
+
+# %% tags=["remove-input"]
+lines("N15", "N16", "N17", "N18", "N19")
 
 # %% tags=["remove-input"]
 remark(
     f"**What we see.** The slope is the paper's: from {rate('reused', 2, layers=2)} to {rate('reused', 16, layers=2)} with two hidden layers, from "
-    f"{rate('reused', 2, layers=3)} to {rate('reused', 16, layers=3)} with three. The level is not: without copies the paper has 7/12 and 8/12. It is not that we "
-    "prune too little, since our networks are as sparse as the slide's or sparser. {ref}`sec-ns-sparse` shows what they do instead, and that no setting "
-    "we could have wrong explains it."
+    f"{rate('reused', 2, layers=3)} to {rate('reused', 16, layers=3)} with three. The level is not: without copies (r = 1) the paper has "
+    f"{published.REUSE_COUNTS[2][0]}/12 and {published.REUSE_COUNTS[3][0]}/12. There it is not that we prune too little: our networks of the slide's shape have "
+    f"{', '.join(str(one.edges) for one in evidence.networks(record, 'reused', 2, width=24, layers=2))} edges, the slide's has 15. *Is the sparsest network the "
+    "modular one?*, below, looks at what they do instead."
 )
 
 # %% [markdown]
@@ -444,20 +480,33 @@ figures.picture_sheet(record, (21, 22, 23), height=2.9)
 figures.depth_rates(record)
 
 # %% tags=["remove-input"]
-boxes("N24", "N21", "N22", "N23")
+boxes("N24")
+
+# %% tags=["remove-input"]
+lines("N21", "N22", "N23")
+
+# %% tags=["remove-input"]
+remark(
+    "**What we see.** Input modules are always found: "
+    f"{rate('depth', 4, 'inputs')} networks with 4 outputs. What is harder is to find the middle module as *one* module of its own: its units often split, so with three hidden "
+    f"layers only {rate('depth', 4, layers=3)} networks show exactly five modules (paper: 6/12), with four {rate('depth', 4, layers=4)} (9/12). With two hidden layers our rate falls with "
+    f"reuse, and for a reason that is no failure: with 16 outputs {rate('depth', 16, 'outputs', layers=2)} networks tell the two output functions apart as well, which is more "
+    "than the three modules that the rule expects of this depth."
+)
 
 # %% [markdown]
 # ### Pairs of digits
 #
 # The last task of the slides has images. Two MNIST digits from 0 to 7 stand side by side, 28×56 pixels. The target is the *exclusive or* of the two
-# numbers, bit by bit: three outputs. So the network has to read both digits, and then combine them. The paper trains networks of 392 units a layer
-# with two to five hidden layers.
+# numbers, bit by bit: three outputs. So the network has to read both digits, and then combine them. The paper trains networks of 392, 784 and 1568 units a
+# layer with two to five hidden layers; we take 392, as the slides picture. Images for training and for the test are drawn from the same pool, as in the paper: an image can be in
+# both, with another partner.
 #
 # The threshold of accuracy on this task is not published. We accept a step as long as at most one percentage point of the bits is lost
-# against the dense network. One run has one pair of steps ($P_u$ = 40 %, $P_e$ = 2.5 %), not 70: a single run takes a quarter of an hour. And since
+# against the dense network. Each network has one run with one pair of steps ($P_u$ = 40 %, $P_e$ = 2.5 %), not 70, since a run takes ten to thirty minutes. And since
 # the networks are large, detection uses the looser thresholds of the authors' code for this task (0.6 for merging, −0.3 for modularity).
 
-# %% mystnb={"figure": {"name": "fig-ns-digits", "caption": "Networks on pairs of digits after sculpting, one for each depth ({glue:text}`dataset`). Left: the pixels that are left, in the colour of their module. Right: the network above them; a strip is a layer with many units. In the paper all pixels are one module with two and three hidden layers, and each digit is one with four and five. Look at the edges of the first layer, not at the colours alone."}, "image": {"alt": "Rows with an image of the pixels that are left of two digits, and a network of strips that narrows towards three outputs", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-digits", "caption": "Networks on pairs of digits after sculpting, one for each depth ({glue:text}`dataset`). Left: the pixels that are left, in the colour of their module. Right: the network above them; a strip is a layer with many units, and grey edges run between modules. In the paper all pixels are one module with two and three hidden layers, and each digit is one with four and five. Look at the edges of the first layer, not at the colours alone."}, "image": {"alt": "Rows with an image of the pixels that are left of two digits, and a network of strips that narrows towards three outputs", "width": "100%"}} tags=["hide-input"]
 digits = evidence.digit_networks(record, cells.FULL if scale == "paper" else cells.SMALL)
 first = [one for one in digits if one.seed == digits[0].seed]
 figures.digit_networks(first)
@@ -467,14 +516,15 @@ boxes("N25", "N26", "N27")
 
 # %% [markdown]
 # (sec-ns-sides)=
-# **Is a module all or nothing?** Detection calls the two digits apart only if what they reach differs. One stray edge in a higher layer makes
+# **Is a module all or nothing?** Detection calls the two digits apart only if what their pixels reach differs. A few edges in a higher layer make
 # everything reach everything. So beside the strict verdict we look at the first hidden layer directly. Which share of a unit's edges comes from the left digit?
-# A unit that reads one digit alone has 0 or 1. One that takes any pixel that is left has about one half.
+# A unit that reads one digit alone has 0 or 1. One that takes any pixel that is left has about one half. As the null, every unit keeps its number of edges and
+# draws them from all pixels that are left.
 
-# %% mystnb={"figure": {"name": "fig-ns-sides", "caption": "(a) Share of edges from the left digit, one dot a unit of the first hidden layer ({glue:text}`dataset`). (b) Their mean one-sidedness, and what shuffled masks give. Look whether the dots stand at the two ends."}, "image": {"alt": "Rows of dots between zero and one that gather at both ends, and a panel with their mean far from the null", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-sides", "caption": "(a) Share of edges from the left digit, one dot a unit of the first hidden layer ({glue:text}`dataset`). (b) Their mean one-sidedness, and what shuffled masks give. Look whether the dots stand at the two ends."}, "image": {"alt": "Rows of dots between zero and one, one row a network, and a panel with their mean beside the null", "width": "100%"}} tags=["hide-input"]
 figures.left_shares(digits)
 
-# %% mystnb={"figure": {"name": "fig-ns-digit-runs", "caption": "How these networks were pruned: share of bits right (top) and of edges left (bottom), step by step. Look at the long tail: most steps remove next to nothing."}, "image": {"alt": "Panels of accuracy and density against steps, one column for each depth", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-digit-runs", "caption": "How these networks were pruned: share of bits right (top) and of edges left (bottom), step by step. Look how little the last steps remove."}, "image": {"alt": "Panels of accuracy and density against steps, one column for each depth", "width": "100%"}} tags=["hide-input"]
 beyond.digit_runs(first)
 
 # %% [markdown]
@@ -488,10 +538,12 @@ figures.left_shares(sorted(reduced, key=lambda one: (one.layers, one.seed)))
 
 # %% tags=["remove-input"]
 def strict(networks, verdict):
+    """Networks with a verdict, by depth."""
+    by_depth = {layers: [one for one in networks if one.layers == layers] for layers in (2, 3, 4, 5)}
     return ", ".join(
-        f"{sum(one.verdicts[verdict] for one in own)}/{len(own)}"
-        for layers in sorted({one.layers for one in networks})
-        for own in [[one for one in networks if one.layers == layers]]
+        f"{sum(one.verdicts[verdict] for one in own)}/{len(own)} ({layers} hidden layers)"
+        for layers, own in by_depth.items()
+        if own
     )
 
 
@@ -499,12 +551,19 @@ def sided(networks):
     return f"{min(one.one_sidedness for one in networks):.2f} to {max(one.one_sidedness for one in networks):.2f}"
 
 
+def reached(one):
+    """What a pixel reaches, as text."""
+    first, of_first, above, of_above = evidence.pixel_reach(one)
+    return f"{first:.1f} of {of_first} units of the first layer, but {above:.0f} of the {of_above} units above"
+
+
 remark(
-    f"**What we see.** At full size the strict verdict finds the digits apart in {strict(digits, 'inputs')} networks with two, three, four, five hidden "
-    f"layers (paper: 0, 0, 12, 12 of 12), and three output modules in {strict(digits, 'outputs')}. But the first layer reads the digits apart at *every* "
-    f"depth: one-sidedness is {sided(digits)} at full size and {sided(reduced)} in the smaller networks, where shuffled masks give "
-    f"{np.mean([one.null.mean() for one in digits]):.2f} and {np.mean([one.null.mean() for one in reduced]):.2f}. So the strict verdict and the graded one disagree "
-    "about shallow networks, and the graded one has the better view: units that read one digit are there, and detection does not see them, because what they reach is the same."
+    f"**What we see.** Strictly, the two digits are modules in {strict(digits, 'inputs')} at full size; the paper has 0, 0, 12 and 12 of 12. Three output modules: "
+    f"{strict(digits, 'outputs')}. In the smaller networks the digits are apart in {strict(reduced, 'inputs')}. "
+    f"But the first layer reads the digits apart: one-sidedness is {sided(digits)} at full size, where shuffled masks give {np.mean([one.null.mean() for one in digits]):.2f}, and "
+    f"{sided(reduced)} in the smaller networks ({np.mean([one.null.mean() for one in reduced]):.2f}); {sum(one.p_value <= 0.05 for one in [*digits, *reduced])} of "
+    f"{len([*digits, *reduced])} networks are beyond what shuffling gives (p ≤ 0.05). Why does detection not see it? With two hidden layers a pixel reaches {reached(first[0])}. "
+    "So pixels of both digits look alike but for a few places. All or nothing has no word for this; the graded measure has."
 )
 
 # %% [markdown]
@@ -524,10 +583,10 @@ HTML(reports.verdict_table(verdicts))
 # The method has many parts: units before edges, scores, training on, halving, seventy settings. {numref}`fig-ns-ablation` takes one away at a time, on
 # all networks of the four simple tasks.
 
-# %% mystnb={"figure": {"name": "fig-ns-ablation", "caption": "The method (blue) and the method with one ingredient taken away (orange). (a) Share of networks that show exactly the task's modules. (b) Edges left, relative to the method on the same network (log scale). Look for rows in which the network is as sparse as before and success is lower: sparsity alone is not structure."}, "image": {"alt": "Nine rows of success rates with intervals, and of relative densities", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-ablation", "caption": "Blue: the method, and a single run of it. Orange: one ingredient taken away. (a) Share of networks that show exactly the task's modules; a quarter of the networks on the reused function have one hidden layer and cannot, so 0.92 is the most. (b) Edges left, relative to the method on the same network (log scale). Look for rows in which the network is as sparse as before and success is lower: sparsity alone is not structure."}, "image": {"alt": "Nine rows of success rates with intervals, and of relative densities", "width": "100%"}} tags=["hide-input"]
 beyond.ablation(record)
 
-# %% mystnb={"figure": {"name": "fig-ns-ablation-tasks", "caption": "{numref}`fig-ns-ablation`a for each task."}, "image": {"alt": "A table of success rates, variants in rows and tasks in columns", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-ablation-tasks", "caption": "{numref}`fig-ns-ablation`a for each task: share of networks that show exactly its modules, with one ingredient taken away at a time."}, "image": {"alt": "A table of success rates, variants in rows and tasks in columns", "width": "100%"}} tags=["hide-input"]
 beyond.ablation_by_task(record)
 
 # %% tags=["remove-input"]
@@ -539,18 +598,12 @@ def of(name):
     return f"{right}/{n} at {ratio:.2f} times the edges"
 
 
-def single_runs():
-    """Share of single runs of the method that succeed, all networks of the four tasks."""
-    grids = [g for t in cells.EXEMPLARS for g in beyond.graded(record, "ablate", t, tasks.OUTPUTS[t][0])]
-    return np.mean([grid["full"]["success"].mean() for grid in grids])
-
-
 remark(
-    f"**What we see.** The method finds the modules of {taken['full'][0]} of {taken['full'][1]} networks. Without *training on* after each step next to nothing is "
-    f"left of it ({of('no retraining')}). Without *halving* ({of('no halving')}) or with *edges removed at random* ({of('random edges')}) networks stay too dense. A single "
-    f"run instead of the best of 70 succeeds in {single_runs():.0%} of the cases. The *unit phase* does something that density does not show: with edges alone networks "
-    f"are nearly as sparse, but far fewer show their modules ({of('edges only')}). It is what keeps a single or a reused function in one piece; separable functions "
-    f"do without it. But *which* units go first hardly matters: random scores give {of('random units')}."
+    f"**What we see.** The method finds the modules of {taken['full'][0]} of {taken['full'][1]} networks. Without *training on* after each step little is left of it "
+    f"({of('no retraining')}). Without *halving* ({of('no halving')}) or with *edges removed at random* ({of('random edges')}) networks stay denser. A single run instead of the "
+    f"best of 70 succeeds in {beyond.single_run_rate(record):.0%} of the cases, the best of 5 in {beyond.fewer_runs_rate(record):.0%}. *Units first* does something that density does "
+    f"not show: the other way round networks are as sparse, give or take a few percent, but far fewer show their modules ({of('edges first')}; edges alone, best of 5: {of('edges only')}). "
+    f"It keeps a single or a reused function in one piece; separable functions do without it. *Which* units go first matters little: random scores give {of('random units')}."
 )
 
 # %% [markdown]
@@ -559,23 +612,24 @@ remark(
 #
 # Choosing the sparsest of 70 runs rests on an idea: the less is left, the more it looks like the task. {numref}`fig-ns-sparse` asks single runs.
 
-# %% mystnb={"figure": {"name": "fig-ns-sparse", "caption": "Single runs on the reused function, by how dense they are compared with the sparsest of their grid: how many show the right modules? (a) One copy of each output function, (b) eight. Look at the left ends: with copies the sparsest runs are the modular ones, without copies they are not."}, "image": {"alt": "Two panels of success rates with intervals against relative density", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-sparse", "caption": "Single runs on the reused function, by how dense they are compared with the sparsest of their grid: how many show the right modules? (a) One copy of each output function, (b) eight. Look at the left ends: with copies it is among the sparsest runs that modules are found, without copies hardly anywhere."}, "image": {"alt": "Two panels of success rates with intervals against relative density", "width": "100%"}} tags=["hide-input"]
 beyond.sparse_and_modular(record)
 
 # %% [markdown]
 # With eight copies, every output that reads more than one unit costs an edge, eight times over. So the sparsest network computes each output function once, and
-# copies it. Without copies nothing is saved that way. There are solutions with fewer edges in which the last hidden layer holds a mixture, and the search finds
-# them. This is why reuse helps, and also why our rate without copies is low.
+# copies it. Without copies nothing is saved that way: there are solutions with as few edges, or fewer, in which units mix both output functions, and the search finds
+# them. This fits the rise with reuse.
 #
-# But why is the published rate not low? We looked for a setting that could explain it.
+# It does not say why the published rate without copies is higher than ours. {numref}`fig-ns-settings` changes the settings of the training one at a time, to see whether one of
+# them could.
 
-# %% mystnb={"figure": {"name": "fig-ns-settings", "caption": "The reused function with one setting of the training changed at a time, with two and with sixteen outputs. Dashed: our rate with the settings as they are; dotted: the published rate. No change brings the rate without copies near the published one."}, "image": {"alt": "Two panels of seven success rates with intervals, a dashed and a dotted line", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-settings", "caption": "The reused function with one setting of the training changed at a time, with two and with sixteen outputs. Dashed: our rate with the settings as they are; dotted: the published rate. Look whether a dot reaches the dotted line."}, "image": {"alt": "Two panels of seven success rates with intervals, a dashed and a dotted line", "width": "100%"}} tags=["hide-input"]
 beyond.settings(record)
 
 # %% [markdown]
 # ### Where text and code leave a choice
 #
-# Four details are not on the slides, or differ between the slides and the authors' code.
+# Some details are not on the slides, or differ between the slides and the authors' code.
 #
 # *The best copy.* In the authors' code the loss of an evaluation is divided by the number of its batches minus one. With a single batch it is infinite, and then the
 # last of equally accurate copies is kept, not the one with the lowest loss. We keep the one with the lowest loss.
@@ -591,8 +645,18 @@ beyond.settings(record)
 #
 # Detection has two thresholds. {numref}`fig-ns-thresholds` moves them, on the very same networks.
 
-# %% mystnb={"figure": {"name": "fig-ns-thresholds", "caption": "Success with other thresholds of detection. (a) Share of edges above which clusters of neighbouring layers are merged. (b) Distance modularity above which the two tests are asked. Flat curves mean that the choice does not matter."}, "image": {"alt": "Two panels with six curves of success against a threshold, mostly flat", "width": "100%"}} tags=["hide-input"]
-beyond.thresholds(record, scale)
+# %% mystnb={"figure": {"name": "fig-ns-thresholds", "caption": "Success with other thresholds of detection. (a) Share of edges above which clusters of neighbouring layers are merged. (b) Distance modularity above which the two tests are asked. Where a curve is flat the choice does not matter. Look at the left end of (a)."}, "image": {"alt": "Two panels with six curves of success against a threshold, mostly flat", "width": "100%"}} tags=["hide-input"]
+moved = beyond.threshold_rates(record)
+beyond.thresholds(moved)
+
+# %% tags=["remove-input"]
+at = {name: dict(zip((*beyond.MERGES, *beyond.MODULARITIES), rates, strict=True)) for name, rates in moved.items()}
+change = max(np.ptp(rates[len(beyond.MERGES) :]) for rates in moved.values())
+remark(
+    f"**What we see.** The modularity threshold hardly matters: no task changes by more than {change:.2f}. The merge threshold does not matter from 0.8 on. At 0.5 hierarchies are lost, "
+    f"because levels are merged that should stay apart: the reused function falls from {at['reused'][0.9]:.2f} to {at['reused'][0.5]:.2f}, the task with three levels from "
+    f"{at['depth'][0.9]:.2f} to {at['depth'][0.5]:.2f}. So no choice of thresholds would bring our rates to the published ones."
+)
 
 # %% [markdown]
 # There is one thing that detection cannot see, whatever the thresholds. It describes a unit by what it reaches, never by what reaches it. Take two functions whose
@@ -609,33 +673,22 @@ for name, layer in zip(("inputs", "hidden 1", "hidden 2", "outputs"), hierarchy.
 
 # %% [markdown]
 # The inputs are told apart, since they reach different units of the first hidden layer. The four units there reach the same, so they are one
-# module: the two parts are lost one layer too early. This is what happens with pairs of digits in shallow networks ({numref}`fig-ns-sides`).
+# module: the two parts are lost one layer too early. On pairs of digits it shows a layer earlier still ({ref}`sec-ns-sides`).
 #
 # ### Which steps are best?
 #
-# The slides' captions name a different pair of steps for every network. {numref}`fig-ns-grid` shows why: there is no best one.
+# The slides' captions name many different pairs of steps. {numref}`fig-ns-grid` shows why: none stands out.
 
-# %% mystnb={"figure": {"name": "fig-ns-grid", "caption": "Density of a single run relative to the sparsest of its grid, by the first step of each phase: mean over the networks of the four simple tasks. Look how little the colours differ: it is the number of tries that counts, not the setting."}, "image": {"alt": "A table of relative densities with five rows and fourteen columns, all similar", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-grid", "caption": "Density of a single run relative to the sparsest of its grid, by the first step of each phase: mean over the networks of the four simple tasks. Look how little the numbers differ: a single run is about a third denser than the best of 70, whatever its steps."}, "image": {"alt": "A table of relative densities with five rows and fourteen columns, all similar", "width": "100%"}} tags=["hide-input"]
 beyond.grid(record)
 
 # %% [markdown]
 # ### What makes this affordable
 #
 # Sculpting is thousands of trainings of tiny networks: {glue:text}`live-attempts` for the 70 runs above. One at a time, in PyTorch, nearly all time goes into calling
-# functions. Here each network is trained as what is left of it, by a compiled loop over its edges; the more is pruned, the faster it gets. The two ways give the same
-# network:
-
-# %%
-reference = task, how._replace(epochs=3)
-ways = [
-    way(dense, np.arange(4), *reference, np.random.default_rng(0), "cpu")
-    for way in (sculpting._train_loop, sculpting._train_products)
-]
-difference = max(np.abs(a - b).max() for a, b in zip(ways[0][0], ways[1][0], strict=True))
-print(f"loop over edges and matrix products: largest difference of a weight {difference:.0e}")
-
-# %% [markdown]
-# Below, the full grid beside what one would otherwise write, on one thread. `make bench` measures it anew.
+# functions. Here a network is trained as what is left of it: by matrix products without its dead units while it is dense, and by a compiled loop over its edges as soon as that takes
+# less. Both ways give the same network to rounding, which the tests check. Below, the full grid beside what one would otherwise write, on one thread. `make bench`
+# measures it anew.
 
 # %% tags=["remove-input"]
 HTML(reports.benchmarks("sculpting"))
@@ -651,9 +704,9 @@ HTML(reports.benchmarks("sculpting"))
 #
 # *In a network on images?* {glue:text}`N25-value`.
 #
-# Three lessons reach beyond these numbers. What survives pruning is the cheapest way to compute the task, and it is modular where modules are cheap. A method
-# with many parts can owe its success to few of them: here to training on, to magnitudes, and to many tries. And a verdict of all or nothing can miss what a graded
-# measure shows at once.
+# Three lessons reach beyond these numbers. What survives pruning is a cheap way to compute the task, and it is modular where modules are cheap. A method
+# with many parts can owe its success to some of them: here to training on, to magnitudes, to many tries, and to units before edges, but hardly to the scores of the units. And a
+# verdict of all or nothing can miss what a graded measure shows at once.
 #
 # (sec-ns-record)=
 # ## The record

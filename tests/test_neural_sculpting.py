@@ -492,7 +492,7 @@ def test_every_figure_draws_what_a_small_record_has(results: Results) -> None:
         figures.left_shares(digits),
         beyond.settings(results),
         beyond.sparse_and_modular(results),
-        beyond.thresholds(results, "quick"),
+        beyond.thresholds(beyond.threshold_rates(results)),
         beyond.digit_runs(digits),
         beyond.grid(results),
         beyond.ablation(results),

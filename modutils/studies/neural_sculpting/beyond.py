@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,7 +15,7 @@ from modutils import hierarchy, records, tasks
 from modutils.plotting import COLORS, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
 from modutils.records import RecordError, Results
 from modutils.statistics import Interval
-from modutils.studies.neural_sculpting import cells, evidence, recovery
+from modutils.studies.neural_sculpting import cells, evidence, published, recovery
 from modutils.studies.neural_sculpting.claims import DEFAULT_OUTPUTS, NAMES
 from modutils.studies.neural_sculpting.evidence import Digits
 from modutils.studies.neural_sculpting.figures import WILSON, WORDS
@@ -59,8 +58,7 @@ def _best(variant: Mapping[str, Any]) -> tuple[bool, float]:
 @figure
 def ablation(results: Results) -> Figure:
     """Success and density of the four exemplars with one ingredient taken away at a time."""
-    networks = {task: graded(results, "ablate", task, DEFAULT_OUTPUTS[task]) for task in cells.EXEMPLARS}
-    together = [network for task in cells.EXEMPLARS for network in networks[task]]
+    together = _exemplars(results)
     if not together:
         raise RecordError("no network of stage 'ablate' is recorded")
     names = ["full", "one setting", *[name for name in cells.VARIANTS if name != "full"]]
@@ -71,9 +69,8 @@ def ablation(results: Results) -> Figure:
             rates.append(Interval(share, share, share, 1))
             ratios.append([_single_ratio(network) for network in together])
         else:
-            best = [_best(network[name]) for network in together]
-            rates.append(evidence.share(sum(success for success, _ in best), len(best)))
-            ratios.append([d / _best(network["full"])[1] for (_, d), network in zip(best, together, strict=True)])
+            rates.append(evidence.share(sum(_best(network[name])[0] for network in together), len(together)))
+            ratios.append([_best(network[name])[1] / _best(network["full"])[1] for network in together])
     made, (ax, other) = plt.subplots(1, 2, figsize=(WIDTH, 4.6), sharey=True, width_ratios=(1.15, 1))
     colors = [COLORS[0], COLORS[0], *[COLORS[1]] * (len(names) - 2)]
     interval_dots(ax, [VARIANT_NAMES[name] for name in names], rates, colors=colors, reference=rates[0].mean)
@@ -92,8 +89,9 @@ def ablation(results: Results) -> Figure:
     letters([ax, other])
     note(
         made,
-        f"n = {len(together)} networks of the four exemplars, each the sparsest of its grid. a: {WILSON} One setting: "
-        "the share over all runs of the grids. b: median and quartiles over networks.",
+        f"n = {len(together)} networks of the four exemplars, the same in every row, each the sparsest of its grid (70 "
+        f"runs; edges only 5, units only 14). a: {WILSON} One setting: the share over all runs. b: median and "
+        "quartiles over networks.",
     )
     return made
 
@@ -104,15 +102,36 @@ def _single_ratio(network: Mapping[str, Mapping[str, Any]]) -> float:
     return float(full["densities"][~full["failed"]].mean() / full["densities"][full["best"]])
 
 
+def _exemplars(results: Results) -> list[dict[str, dict[str, Any]]]:
+    """The networks of the ablation on all four exemplars."""
+    return [n for task in cells.EXEMPLARS for n in graded(results, "ablate", task, DEFAULT_OUTPUTS[task])]
+
+
 def ablation_rates(results: Results) -> dict[str, tuple[int, int, float]]:
     """By variant: networks of the exemplars that show all modules, of how many, and their median density ratio."""
-    together = [n for task in cells.EXEMPLARS for n in graded(results, "ablate", task, DEFAULT_OUTPUTS[task])]
+    together = _exemplars(results)
     found = {}
     for name in cells.VARIANTS:
-        best = [_best(network[name]) for network in together]
-        ratio = np.median([d / _best(network["full"])[1] for (_, d), network in zip(best, together, strict=True)])
-        found[name] = (sum(success for success, _ in best), len(best), float(ratio))
+        ratio = np.median([_best(network[name])[1] / _best(network["full"])[1] for network in together])
+        found[name] = (sum(_best(network[name])[0] for network in together), len(together), float(ratio))
     return found
+
+
+def single_run_rate(results: Results) -> float:
+    """Share of single runs of the method that show all modules, over the networks of the ablation."""
+    return float(np.mean([network["full"]["success"].mean() for network in _exemplars(results)]))
+
+
+def fewer_runs_rate(results: Results) -> float:
+    """The same for the sparsest of the runs that share the step of the unit phase: as many as "edges only" has."""
+    shares = []
+    for network in _exemplars(results):
+        full = network["full"]
+        rows = next(len(u) for u, e in cells.GRIDS.values() if len(u) * len(e) == full["success"].size)
+        densities = np.where(full["failed"], np.inf, full["densities"]).reshape(rows, -1)
+        success = full["success"].reshape(rows, -1)
+        shares.append(success[np.arange(rows), densities.argmin(axis=1)].mean())
+    return float(np.mean(shares))
 
 
 @figure
@@ -153,9 +172,8 @@ def settings(results: Results) -> Figure:
         else:
             ax.set_title(f"{outputs} outputs: not recorded")
         ax.set(xlabel="share with all\nmodules found", xlim=(-0.04, 1.04))
-    published = {2: 15 / 24, 16: 23 / 24}
-    for ax, outputs in zip(axes, (2, 16), strict=True):
-        ax.axvline(published[outputs], color="black", linewidth=1, linestyle=":", zorder=0)
+        counts = [published.REUSE_COUNTS[layers][published.REUSE.index(outputs // 2)] for layers in (2, 3)]
+        ax.axvline(sum(counts) / 24, color="black", linewidth=1, linestyle=":", zorder=0)
     letters(list(axes), pad=8)
     note(
         made,
@@ -168,42 +186,43 @@ def settings(results: Results) -> Figure:
 def sparse_and_modular(results: Results) -> Figure:
     """Single runs by how far they were pruned: how many show the reused function, for two outputs and for sixteen."""
     made, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True)
+    edges = np.array([1, 1.001, 1.1, 1.2, 1.3, 1.5, 1.75, np.inf])
+    ranges = [f"{low:.3g}–\n{high:.3g}" for low, high in pairwise(edges[1:-1].round(2))]
     for ax, outputs in zip(axes, (2, 16), strict=True):
-        ratios: list[float] = []
-        success: list[bool] = []
-        for network in graded(results, "ablate", "reused", outputs, least_layers=2):
-            full = network["full"]
-            if full["success"].any() or full["best"] >= 0:
-                left = ~full["failed"]
-                ratios += (full["densities"][left] / full["densities"][full["best"]]).tolist()
-                success += full["success"][left].tolist()
-        edges = np.array([1, 1.001, 1.1, 1.2, 1.3, 1.5, 1.75, 2, 3])
-        place = np.digitize(ratios, edges) - 1
-        names = [
-            "the\nsparsest",
-            *[f"{low:.3g}–\n{high:.3g}" for low, high in zip(edges[1:-1].round(2), edges[2:].round(2), strict=True)],
-        ]
-        for bin_ in range(len(edges) - 1):
-            own = [bool(success[i]) for i in np.flatnonzero(place == bin_)]
-            if own:
-                rate = evidence.share(sum(own), len(own))
-                ax.plot([bin_, bin_], [rate.low, rate.high], color=COLORS[0], linewidth=2)
-                ax.plot(bin_, rate.mean, "o", color=COLORS[0])
-        ax.set_xticks(range(len(names)), names, fontsize=7.5)
-        ax.set(
-            title=f"{outputs} outputs, {len(success) or 'no'} runs",
-            xlabel="density over that of\nthe sparsest of the grid",
-        )
+        networks = graded(results, "ablate", "reused", outputs, least_layers=2)
+        counts = np.array([_by_density(network["full"], edges) for network in networks]).reshape(-1, 2, len(edges) - 1)
+        right, runs = counts.sum(axis=0)
+        drawn = np.random.default_rng(0).integers(0, max(len(counts), 1), size=(1000, len(counts)))
+        for place in np.flatnonzero(runs):
+            resampled = counts[drawn, :, place].sum(axis=1)
+            shares = resampled[:, 0] / np.maximum(resampled[:, 1], 1)
+            low, high = np.quantile(shares[resampled[:, 1] > 0], (0.025, 0.975))
+            ax.plot([place, place], [low, high], color=COLORS[0], linewidth=2)
+            ax.plot(place, right[place] / runs[place], "o", color=COLORS[0])
+        ax.set_xticks(range(len(edges) - 1), ["the\nsparsest", *ranges, "above\n1.75"], fontsize=7.5)
+        ax.set(title=f"{outputs} outputs, {int(runs.sum()) or 'no'} runs")
+        ax.set_xlabel("density over that of\nthe sparsest of the grid")
         ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
         ax.set_axisbelow(True)
     axes[0].set(ylabel="share of runs with\nall modules found", ylim=(-0.03, 1.03))
     letters(list(axes), pad=8)
     note(
         made,
-        "Single runs of the reused function, two and three hidden layers, all widths and seeds. "
-        f"{WILSON} Runs of a grid share their dense network, so they are not independent.",
+        "Single runs of the reused function, two and three hidden layers, all widths and seeds. Bars: 95 % intervals "
+        "from 1000 resamples of whole grids, since the runs of a grid share their dense network.",
     )
     return made
+
+
+def _by_density(full: Mapping[str, Any], edges: np.ndarray) -> np.ndarray:
+    """Runs with success and all runs that did not fail, by density relative to the sparsest: (2, bins)."""
+    left = ~full["failed"]
+    if full["best"] < 0:
+        return np.zeros((2, len(edges) - 1))
+    ratios = full["densities"][left] / full["densities"][full["best"]]
+    return np.stack(
+        [np.histogram(ratios[chosen], edges)[0] for chosen in (full["success"][left], np.ones_like(ratios, bool))]
+    )
 
 
 # --- how sure is detection? -------------------------------------------------------------------------------------------
@@ -213,10 +232,8 @@ MODULARITIES = (-0.4, -0.3, -0.2, -0.1, 0.0)
 _TASKS = (("single", 4), ("separable", 4), ("reused", 16), ("separable-reused", 3), ("overlap-0", 8), ("depth", 4))
 
 
-@cache
-def _threshold_rates(folder: Path, plan: str) -> dict[str, np.ndarray]:
-    """Share of networks with success, by task: (merge thresholds + modularity thresholds,)."""
-    results = Results(cells.plan(plan), folder)
+def threshold_rates(results: Results) -> dict[str, np.ndarray]:
+    """Share of networks with success by task: first for ``MERGES``, then for ``MODULARITIES``."""
     found = {}
     for name, outputs in _TASKS:
         task = tasks.load(name, outputs=outputs)
@@ -233,9 +250,8 @@ def _threshold_rates(folder: Path, plan: str) -> dict[str, np.ndarray]:
 
 
 @figure
-def thresholds(results: Results, scale: str) -> Figure:
-    """Success with other thresholds of the detection, on the very same masks."""
-    found = _threshold_rates(results.folder, scale)
+def thresholds(found: Mapping[str, np.ndarray]) -> Figure:
+    """Success with other thresholds of the detection, on the very same masks; ``found`` by :func:`threshold_rates`."""
     made, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharey=True)
     markers = "osD^vP"
     for ax, values, part, chosen in (

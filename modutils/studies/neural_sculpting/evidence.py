@@ -16,6 +16,7 @@ from modutils import hierarchy, records, sculpting, tasks
 from modutils.records import Cell, Results
 from modutils.statistics import Interval
 from modutils.studies.neural_sculpting import cells, recovery
+from modutils.studies.neural_sculpting.published import Picture
 
 #: Looser thresholds for networks on pictures, whose layers are larger (the authors' code).
 MERGE, MODULARITY = 0.6, -0.3
@@ -69,6 +70,11 @@ def networks(
             if wanted == (*shape, cell.params["seed"]):
                 found.append(_detected(json.dumps(dict(cell.params)), *shape, results.folder))
     return found
+
+
+def pictured(results: Results, picture: Picture) -> list[Found]:
+    """The recorded networks of the task and the shape that a slide shows, one per seed."""
+    return networks(results, picture.task, picture.outputs, width=picture.width, layers=picture.layers)
 
 
 @cache
@@ -147,9 +153,9 @@ class Digits(NamedTuple):
         return float((1 + (self.null >= self.one_sidedness - 1e-12).sum()) / (1 + len(self.null)))
 
 
-def digit_networks(results: Results, params: dict[str, Any], *, layers: int | None = None) -> list[Digits]:
-    """The sculpted networks of one setting, such as ``cells.FULL``, that are recorded."""
-    found = recorded(results, "digits", **params, **({} if layers is None else {"layers": layers}))
+def digit_networks(results: Results, params: dict[str, Any]) -> list[Digits]:
+    """The sculpted networks of one setting, such as ``cells.FULL``, that are recorded, by seed and depth."""
+    found = recorded(results, "digits", **params)
     return [_detected_digits(json.dumps(dict(cell.params)), results.folder) for cell in found]
 
 
@@ -191,6 +197,15 @@ def _digit_modules(side: int) -> tasks.Task:
     halves = [frozenset(half.ravel().tolist()) for half in np.hsplit(columns, 2)]
     modules = (*(m._replace(inputs=half) for m, half in zip(task.modules, halves, strict=False)), *task.modules[2:])
     return replace(task, inputs=task.inputs.new_zeros(1, columns.size), modules=modules)
+
+
+def pixel_reach(one: Digits) -> tuple[float, int, float, int]:
+    """What a pixel that is left reaches on average: units of the first hidden layer, of how many; the same above it."""
+    alive = hierarchy.condense(one.masks)
+    features = hierarchy.reach(one.masks)[0][alive[0]][:, np.concatenate(alive[1:])]
+    first = int(alive[1].sum())
+    counts = features[:, :first].sum(1).mean(), features[:, first:].sum(1).mean()
+    return float(counts[0]), first, float(counts[1]), features.shape[1] - first
 
 
 def one_sidedness(

@@ -5,7 +5,7 @@ What the slides do not show is in ``beyond``. Every figure says in small print b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,9 +26,11 @@ from modutils.studies.neural_sculpting.published import Picture
 STAGES = {
     "boolean": "sculpt networks on a Boolean task: nine shapes, 70 runs each",
     "ablate": "the same with one ingredient taken away, eight ways",
+    "vary": "the same with one setting of the training changed, seven ways",
     "digits": "sculpt one network on pairs of digits",
 }
 WILSON = "Bars: Wilson's 95 % binomial intervals."
+SETTINGS_KNOWN = "The authors' training settings are known for {} only."
 LAYER_COLORS = {1: COLORS[4], 2: COLORS[0], 3: COLORS[1], 4: COLORS[2]}
 LAYER_MARKERS = {1: "o", 2: "s", 3: "^", 4: "D"}
 WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
@@ -40,7 +42,7 @@ def sheet(rows: int, height: float, *, columns: int = 2) -> tuple[Figure, list[l
     share = (1 - 0.01 * (columns - 1)) / columns
     axes = [
         [
-            made.add_axes((column * (share + 0.01), 1 - (row + 1) / rows, share, 0.95 / rows))
+            made.add_axes((column * (share + 0.01), 1 - (row + 0.96) / rows, share, 0.84 / rows))
             for column in range(columns)
         ]
         for row in range(rows)
@@ -50,9 +52,14 @@ def sheet(rows: int, height: float, *, columns: int = 2) -> tuple[Figure, list[l
 
 def pictured(results: Results, picture: Picture) -> Found | None:
     """The network of a slide: that of the same seed if it is recorded, else of the first."""
-    where = {"width": picture.width, "layers": picture.layers}
-    found = evidence.networks(results, picture.task, picture.outputs, **where)
+    found = evidence.pictured(results, picture)
     return next((one for one in found if one.seed == picture.seed), found[0] if found else None)
+
+
+def span(counts: Iterable[int]) -> str:
+    """Numbers of networks as text: one number if all are equal, else the least and the largest."""
+    known = sorted(set(counts) - {0})
+    return " to ".join(str(n) for n in dict.fromkeys((known[0], known[-1]))) if known else "0"
 
 
 def percent(density: float) -> str:
@@ -65,13 +72,15 @@ def network_pair(axes: Sequence[Axes], one: Found, *, title: str | None = None) 
     task = tasks.load(one.task, outputs=one.outputs)
     hierarchy_graph(axes[0], task, title=title or NAMES[one.task])
     verdict = "all found" if one.verdicts["success"] else "not all found"
+    if one.task == "depth" and one.layers < 3 and one.verdicts["success"]:
+        verdict = "all it can show"
     colors = module_colors(task, one.labels)
     sculpted_network(axes[1], one.masks, one.labels, colors=colors, title=f"{percent(one.density)}, {verdict}")
 
 
 @figure
 def picture_sheet(
-    results: Results, numbers: Sequence[int], *, titles: Sequence[str] = (), height: float = 2.6
+    results: Results, numbers: Sequence[int], *, titles: Sequence[str] = (), height: float = 2.8
 ) -> Figure:
     """The networks of some slides, one a row: the task on the left, the network on the right.
 
@@ -144,7 +153,11 @@ def exemplar_rates(results: Results) -> Figure:
     _published(ax, there, range(len(there)))
     ax.set(xlabel="share of networks that show exactly the task's modules", xlim=(-0.04, 1.04))
     ax.legend(handles=[_published_handle()], loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
-    note(made, f"n = {rates[0].n} networks a row, {rates[-1].n} for one depth. {WILSON}")
+    note(
+        made,
+        f"n = {span(rate.n for rate in rates[:4])} networks a row, {span(rate.n for rate in rates[4:])} for one depth, "
+        f"all widths and seeds pooled. {WILSON}",
+    )
     return made
 
 
@@ -154,7 +167,7 @@ def densities(results: Results) -> Figure:
     made, ax = plt.subplots(figsize=(WIDTH, 5.6))
     rows = []
     for picture in published.PICTURES:
-        found = evidence.networks(results, picture.task, picture.outputs, width=picture.width, layers=picture.layers)
+        found = evidence.pictured(results, picture)
         if found and picture.claim != 19:  # the same network as that of claim 6
             rows.append((picture, found))
     for row, (picture, found) in enumerate(rows):
@@ -210,11 +223,10 @@ def overlap_rates(results: Results) -> Figure:
     for ax in axes[0]:
         ax.set_xlabel("reuse r", labelpad=2)
         ax.xaxis.set_label_position("top")
-    counts = " or ".join(map(str, sorted(n)))
     note(
         made,
-        f"Share of {counts} networks a cell; a cell stays empty where nothing is recorded. Overlap: inputs that the "
-        "two functions share. Reuse: copies of each output function.",
+        f"Share of {span(n)} networks a cell; a cell stays empty where nothing is recorded. Overlap: inputs that the "
+        f"two functions share. Reuse: copies of each output function. {SETTINGS_KNOWN.format('r = 4')}",
     )
     return made
 
@@ -272,7 +284,8 @@ def reuse_rates(results: Results) -> Figure:
     _rate_curves(ax, rows, {layers: [c / 12 for c in counts] for layers, counts in published.REUSE_COUNTS.items()})
     ax.set_ylabel("share that show both\noutput functions")
     _curve_legend(ax)
-    note(made, f"n = {rows[2][-1].n} networks a point (ours); 12 (published). {WILSON}")
+    n = span(rate.n for row in rows.values() for rate in row)
+    note(made, f"n = {n} networks a point (ours), all widths and seeds pooled; 12 (published). {WILSON}")
     return made
 
 
@@ -289,11 +302,11 @@ def depth_rates(results: Results) -> Figure:
     _rate_curves(ax, rows, dict(published.DEPTH_RATES))
     ax.set_ylabel("share that show all\nthis depth can show")
     _curve_legend(ax)
-    n = max(rate.n for row in rows.values() for rate in row)
+    n = span(rate.n for row in rows.values() for rate in row)
     note(
         made,
         f"n = {n} networks a point (ours); 12 (published). Two hidden layers can show three modules, more can show "
-        f"five. {WILSON}",
+        f"five. {SETTINGS_KNOWN.format('r = 2')} {WILSON}",
     )
     return made
 

@@ -69,8 +69,7 @@ OVERLAP_RATES: dict[str, tuple[tuple[float, ...], ...]] = {
 REUSE_COUNTS = {1: (0, 0, 0, 0, 0), 2: (7, 11, 12, 12, 12), 3: (8, 9, 10, 10, 11)}
 #: Rates of "all modules that this depth can show" by hidden layers, then by reuse.
 DEPTH_RATES = {2: (1, 1, 1, 1, 0.83), 3: (0.17, 0.50, 0.83, 1, 1), 4: (0.25, 0.75, 0.92, 1, 1)}
-#: Pairs of MNIST digits, by hidden layers: rates of 12 networks, then the pictured network's density in % and sizes.
-DIGIT_RATES = {"inputs": {2: 0, 3: 0, 4: 1, 5: 1}, "outputs": {2: 1, 3: 1, 4: 0.83, 5: 0.92}}
+#: Pairs of MNIST digits, by hidden layers: the pictured network's density in % and sizes.
 DIGIT_PICTURES = {
     2: (0.37, (829, 83, 12, 3)),
     3: (0.32, (856, 56, 12, 27, 3)),
