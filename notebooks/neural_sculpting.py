@@ -515,7 +515,6 @@ figures.digit_networks(first)
 boxes("N25", "N26", "N27")
 
 # %% [markdown]
-# (sec-ns-sides)=
 # **Is a module all or nothing?** Detection calls the two digits apart only if what their pixels reach differs. A few edges in a higher layer make
 # everything reach everything. So beside the strict verdict we look at the first hidden layer directly. Which share of a unit's edges comes from the left digit?
 # A unit that reads one digit alone has 0 or 1. One that takes any pixel that is left has about one half. As the null, every unit keeps its number of edges and
@@ -551,6 +550,11 @@ def sided(networks):
     return f"{min(one.one_sidedness for one in networks):.2f} to {max(one.one_sidedness for one in networks):.2f}"
 
 
+def groups(one):
+    """The modules of the pixels, as text."""
+    return ", ".join(f"{count} pixels ({share:.0%} left)" for count, share in evidence.pixel_modules(one)[:4])
+
+
 def reached(one):
     """What a pixel reaches, as text."""
     first, of_first, above, of_above = evidence.pixel_reach(one)
@@ -563,7 +567,9 @@ remark(
     f"But the first layer reads the digits apart: one-sidedness is {sided(digits)} at full size, where shuffled masks give {np.mean([one.null.mean() for one in digits]):.2f}, and "
     f"{sided(reduced)} in the smaller networks ({np.mean([one.null.mean() for one in reduced]):.2f}); {sum(one.p_value <= 0.05 for one in [*digits, *reduced])} of "
     f"{len([*digits, *reduced])} networks are beyond what shuffling gives (p ≤ 0.05). Why does detection not see it? With two hidden layers a pixel reaches {reached(first[0])}. "
-    "So pixels of both digits look alike but for a few places. All or nothing has no word for this; the graded measure has."
+    "So pixels of both digits look alike but for a few places. With four it comes apart: the modules of its pixels are "
+    f"{'; of the next seed '.join(groups(one) for one in digits if one.layers == 4)}. A few shared pixels are enough for the strict verdict to say no. All or nothing has no "
+    "word for this; the graded measure has."
 )
 
 # %% [markdown]
@@ -673,7 +679,7 @@ for name, layer in zip(("inputs", "hidden 1", "hidden 2", "outputs"), hierarchy.
 
 # %% [markdown]
 # The inputs are told apart, since they reach different units of the first hidden layer. The four units there reach the same, so they are one
-# module: the two parts are lost one layer too early. On pairs of digits it shows a layer earlier still ({ref}`sec-ns-sides`).
+# module: the two parts are lost one layer too early. On pairs of digits it shows a layer earlier still ({numref}`fig-ns-sides`).
 #
 # ### Which steps are best?
 #

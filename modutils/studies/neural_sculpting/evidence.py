@@ -199,6 +199,13 @@ def _digit_modules(side: int) -> tasks.Task:
     return replace(task, inputs=task.inputs.new_zeros(1, columns.size), modules=modules)
 
 
+def pixel_modules(one: Digits) -> list[tuple[int, float]]:
+    """The modules of the pixels that are left, the largest first: how many pixels, and which share is of the left digit."""
+    left = np.arange(one.labels[0].size) % one.shape[1] < one.shape[1] // 2
+    found = [one.labels[0] == module for module in np.unique(one.labels[0][one.labels[0] >= 0])]
+    return sorted(((int(own.sum()), float(left[own].mean())) for own in found), reverse=True)
+
+
 def pixel_reach(one: Digits) -> tuple[float, int, float, int]:
     """What a pixel that is left reaches on average: units of the first hidden layer, of how many; the same above it."""
     alive = hierarchy.condense(one.masks)

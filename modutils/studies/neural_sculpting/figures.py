@@ -326,7 +326,7 @@ def digit_colors(one: Digits) -> dict[int, str]:
 @figure
 def digit_networks(found: Sequence[Digits]) -> Figure:
     """One network a row: which pixels are left and in which module, and the network above them."""
-    made = plt.figure(figsize=(WIDTH, 2.75 * len(found)), layout="none")
+    made = plt.figure(figsize=(WIDTH, 2.9 * len(found)), layout="none")
     for row, one in enumerate(found):
         bottom = 1 - (row + 1) / len(found)
         image = made.add_axes((0.02, bottom + 0.22 / len(found), 0.34, 0.62 / len(found)))
@@ -334,7 +334,7 @@ def digit_networks(found: Sequence[Digits]) -> Figure:
         pixel_modules(image, one.labels[0], one.shape, colors=colors)
         image.set_title(f"{WORDS[one.layers]} hidden layers", fontsize=11)
         image.set_xlabel(f"{one.sizes[0]} of {one.shape[0] * one.shape[1]} pixels", fontsize=9.5)
-        network = made.add_axes((0.38, bottom, 0.62, 0.95 / len(found)))
+        network = made.add_axes((0.38, bottom + 0.03 / len(found), 0.62, 0.86 / len(found)))
         sculpted_network(network, one.masks, one.labels, colors=colors, title=f"{percent(one.density)} of the edges")
     words = "; ".join(
         f"{one.layers} hidden: {one.accuracy:.1%} of the bits right (dense {one.dense_accuracy:.1%}), seed {one.seed}"
