@@ -200,7 +200,7 @@ def _digit_modules(side: int) -> tasks.Task:
 
 
 def pixel_modules(one: Digits) -> list[tuple[int, float]]:
-    """The modules of the pixels that are left, the largest first: how many pixels, and which share is of the left digit."""
+    """The modules of the pixels, the largest first: how many pixels, and which share is of the left digit."""
     left = np.arange(one.labels[0].size) % one.shape[1] < one.shape[1] // 2
     found = [one.labels[0] == module for module in np.unique(one.labels[0][one.labels[0] >= 0])]
     return sorted(((int(own.sum()), float(left[own].mean())) for own in found), reverse=True)
