@@ -54,10 +54,17 @@ def test_durations_count_the_training_behind_a_cached_network(tmp_path: Path) ->
     assert "Not computed yet: train 1." in reports.origin_box(results, "quick", committed=False)
 
 
+def test_a_piece_of_work_without_data_set_is_about_truth_tables(tmp_path: Path) -> None:
+    params = {"task": "single", "outputs": 4, "widths": "24", "layers": "2", "grid": "full"}
+    cells = [Cell("neural_sculpting", "boolean", params | {"seed": 0})]
+    _write(cells[0], tmp_path, 1.0, {})
+    assert "Scale “quick” on truth tables, " in reports.origin_box(Results(cells, tmp_path), "quick", committed=False)
+
+
 def test_every_benchmark_is_shown() -> None:
     soup = BeautifulSoup(reports.benchmarks(), "html.parser")
     shown = {cell.text.split(":")[0] for cell in soup.select("td:first-child")}
-    assert shown == {"attribution", "coclustering", "lesions", "modularity", "similarity", "stacked"}
+    assert shown == {"attribution", "coclustering", "lesions", "modularity", "sculpting", "similarity", "stacked"}
     some = BeautifulSoup(reports.benchmarks("lesions"), "html.parser")
     assert {cell.text.split(":")[0] for cell in some.select("td:first-child")} == {"lesions"}
     with pytest.raises(ValueError, match="no benchmark is called 'lesion'; there are attribution, "):
