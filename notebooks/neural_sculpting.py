@@ -82,7 +82,8 @@ plt.show()
 
 # %%
 task = tasks.load("separable")
-print(f"{len(task.inputs)} rows: {task.inputs.shape[1]} inputs, {task.targets.shape[1]} outputs")
+bits = task.targets.numel()
+print(f"{len(task.inputs)} rows, {task.inputs.shape[1]} inputs, {bits} bits to know")
 for function in task.functions:
     outputs = ", ".join(f"y{output + 1}" for output in function.outputs)
     print(f"{outputs} = {function.formula}")
@@ -114,7 +115,7 @@ rng = np.random.default_rng(seed)
 start = sculpting.initialize([4, 24, 24, 4], seed=seed)
 dense, right_bits = sculpting.train(start, task, how, rng)
 edges = sum(mask.size for mask in dense.masks)
-print(f"dense network: {edges} edges, {right_bits} of {task.targets.numel()} bits right")
+print(f"dense network: {edges} edges, {right_bits} of {bits} bits right")
 
 # %% [markdown]
 # ### Score the units
@@ -151,7 +152,7 @@ print(f"largest difference {np.abs(scores[:24] - by_hand.numpy()).max():.0e}, of
 pruned = sculpting.prune_units(dense, scores, 40)
 pruned, right_bits = sculpting.train(pruned, task, how, rng)
 left_over = [int(mask.any(axis=1).sum()) for mask in pruned.masks[:-1]]
-print(f"hidden units left: {left_over}; {right_bits} of {task.targets.numel()} bits right")
+print(f"hidden units left: {left_over}; {right_bits} of {bits} bits right")
 
 # %% [markdown]
 # If every bit is right, the step is *accepted*. Suppose it is: the next step asks for 80 %. If that fails, the last accepted network is restored,

@@ -18,7 +18,7 @@ from modutils.statistics import Interval
 from modutils.studies.neural_sculpting import cells, evidence, published, recovery
 from modutils.studies.neural_sculpting.claims import DEFAULT_OUTPUTS, NAMES
 from modutils.studies.neural_sculpting.evidence import Digits
-from modutils.studies.neural_sculpting.figures import WILSON, WORDS
+from modutils.studies.neural_sculpting.figures import WILSON, WORDS, span, widest
 
 #: How the variants of the ablation are called in figures.
 VARIANT_NAMES = {
@@ -150,8 +150,8 @@ def ablation_by_task(results: Results) -> Figure:
     counts = {len(graded(results, "ablate", task, DEFAULT_OUTPUTS[task])) for task in cells.EXEMPLARS}
     note(
         made,
-        f"n = {' or '.join(map(str, sorted(counts)))} networks a cell, one, two and three hidden layers together. "
-        "Networks with one hidden layer cannot show the reused function, so 0.67 is the most there.",
+        f"n = {span(counts)} networks a cell, one, two and three hidden layers together. Networks with one hidden "
+        f"layer cannot show the reused function, so 0.67 is the most there. {widest(max(counts))}",
     )
     return made
 

@@ -62,6 +62,12 @@ def span(counts: Iterable[int]) -> str:
     return " to ".join(str(n) for n in dict.fromkeys((known[0], known[-1]))) if known else "0"
 
 
+def widest(n: int) -> str:
+    """How wide the interval of a rate of ``n`` networks can be, as a sentence for tables that have no room for bars."""
+    rate = evidence.share(n // 2, max(n, 1))
+    return f"Wilson's 95 % interval of a rate of {n} is at most ±{(rate.high - rate.low) / 2:.2f}."
+
+
 def percent(density: float) -> str:
     """A density as the slides write it, such as ``2.08 %``."""
     return f"{100 * density:.2f} %"
@@ -226,7 +232,8 @@ def overlap_rates(results: Results) -> Figure:
     note(
         made,
         f"Share of {span(n)} networks a cell; a cell stays empty where nothing is recorded. Overlap: inputs that the "
-        f"two functions share. Reuse: copies of each output function. {SETTINGS_KNOWN.format('r = 4')}",
+        "two functions share. Reuse: copies of each output function. "
+        f"{SETTINGS_KNOWN.format('r = 4')} {widest(max(n, default=1))}",
     )
     return made
 
