@@ -42,7 +42,7 @@ def test_the_plan_has_the_size_of_the_slides_and_no_cell_twice() -> None:
     assert {cell.params["layers"] for cell in full if cell.params["seed"] == 0} == {2, 3, 4, 5}
     assert {cell.params["width"] for cell in full} == {392}
     reduced = Counter(cell.params["layers"] for cell in plan if cell.stage == "digits" and cell.params["pool"] == 2)
-    assert reduced == {2: 4, 3: 4, 4: 4, 5: 4}
+    assert reduced == {2: 8, 3: 8, 4: 8, 5: 8}  # four seeds, two pairs of steps
     for cell in [*plan, *cells.plan("quick")]:  # each name is a function that takes these parameters
         assert set(cell.params) == set(cell.function.__annotations__) - {"return"}
     with pytest.raises(ValueError, match="scale='huge'"):

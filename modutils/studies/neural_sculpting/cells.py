@@ -266,6 +266,8 @@ FULL: dict[str, Any] = {
 }
 REDUCED: dict[str, Any] = FULL | {"pool": 2, "train": 160, "width": 128, "batch_size": 128}
 SMALL: dict[str, Any] = REDUCED | {"dataset": "digits", "pool": 1, "train": 40, "width": 48, "epochs": 20}
+#: Small networks are cheap enough for a second run with other steps.
+OTHER_STEPS: dict[str, Any] = {"unit_step": 20.0, "edge_step": 1.0}
 DIGIT_LAYERS = {"full": (2, 3, 4, 5), "reduced": (2, 3, 4, 5), "quick": (2, 4)}
 
 
@@ -319,7 +321,8 @@ def plan(scale: str) -> list[Cell]:
         for outputs in tasks.OUTPUTS[task][task == "reused" :]:
             shape = (DEEP_WIDTHS, DEEP_LAYERS) if deep else (WIDTHS, LAYERS)
             cells += _boolean("boolean", task, outputs, *shape, "full", SEEDS)
-    cells += _digits(REDUCED, DIGIT_LAYERS["reduced"], SEEDS)
+    for params in (REDUCED, REDUCED | OTHER_STEPS):
+        cells += _digits(params, DIGIT_LAYERS["reduced"], SEEDS)
     for task, outputs in graded:
         cells += _boolean("ablate", task, outputs, WIDTHS, LAYERS, "full", SEEDS)
     for outputs in (2, 16):
