@@ -334,8 +334,10 @@ def _digit_modules(of: Evidence) -> Finding:
         + ", ".join(f"{sum(one.verdicts['outputs'] for one in nets)}/{len(nets)}" for nets in by_depth.values())
         + f" ({', '.join(map(str, depths))} hidden layers)",
         f"digits apart in deep networks {interval_text(apart)}",
-        "One run of one pair of steps for each network; the published ones are the sparsest of 70. One-sidedness of "
-        "the first hidden layer (0 mixed, 1 pure), and its mean for shuffled masks: "
+        "One run of one pair of steps for each network; the published ones are the sparsest of 70. Digits count as "
+        "apart only without a single stray pixel; the share of pixels that are with their own digit: "
+        + ", ".join(f"{layers} hidden {np.mean([one.purity for one in nets]):.2f}" for layers, nets in by_depth.items())
+        + ". One-sidedness of the first hidden layer (0 mixed, 1 pure), and its mean for shuffled masks: "
         + ", ".join(
             f"{layers} hidden {np.mean([one.one_sidedness for one in nets]):.3f} "
             f"({np.mean([one.null.mean() for one in nets]):.3f})"

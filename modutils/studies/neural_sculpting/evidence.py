@@ -152,6 +152,12 @@ class Digits(NamedTuple):
         """Of the one-sidedness against its null, one-sided; ties count in full."""
         return float((1 + (self.null >= self.one_sidedness - 1e-12).sum()) / (1 + len(self.null)))
 
+    @property
+    def purity(self) -> float:
+        """Share of the pixels left that are of the digit which most of their module's pixels are of, in [0.5, 1]."""
+        modules = pixel_modules(self)
+        return sum(count * max(share, 1 - share) for count, share in modules) / max(sum(c for c, _ in modules), 1)
+
 
 def digit_networks(results: Results, params: dict[str, Any]) -> list[Digits]:
     """The sculpted networks of one setting, such as ``cells.FULL``, that are recorded, by seed and depth."""

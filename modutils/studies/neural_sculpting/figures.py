@@ -31,8 +31,8 @@ STAGES = {
 }
 WILSON = "Bars: Wilson's 95 % binomial intervals."
 SETTINGS_KNOWN = "The authors' training settings are known for {} only."
-LAYER_COLORS = {1: COLORS[4], 2: COLORS[0], 3: COLORS[1], 4: COLORS[2]}
-LAYER_MARKERS = {1: "o", 2: "s", 3: "^", 4: "D"}
+LAYER_COLORS = {1: COLORS[4], 2: COLORS[0], 3: COLORS[1], 4: COLORS[2], 5: COLORS[3]}
+LAYER_MARKERS = {1: "o", 2: "s", 3: "^", 4: "D", 5: "v"}
 WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 
 
@@ -348,6 +348,42 @@ def digit_networks(found: Sequence[Digits]) -> Figure:
         for one in found
     )
     note(made, f"{words}. White pixels are cut off. Same colour: same module.")
+    return made
+
+
+@figure
+def sides_by_density(small: Sequence[Digits], large: Sequence[Digits]) -> Figure:
+    """One-sidedness of the first hidden layer and purity of the modules of pixels, against density."""
+    made, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharex=True)
+    for found, filled in ((small, True), (large, False)):
+        for layers in sorted({one.layers for one in found}):
+            own = [one for one in found if one.layers == layers]
+            look = {
+                "color": LAYER_COLORS[layers],
+                "marker": LAYER_MARKERS[layers],
+                "markerfacecolor": LAYER_COLORS[layers] if filled else "white",
+                "linestyle": "none",
+                "markersize": 6 if filled else 8,
+            }
+            label = f"{WORDS[layers]} hidden layers{'' if filled else ', full size'}"
+            density = [100 * one.density for one in own]
+            axes[0].plot(density, [one.one_sidedness for one in own], label=label, **look)
+            axes[1].plot(density, [one.purity for one in own], **look)
+    axes[0].set(xscale="log", ylabel="one-sidedness", ylim=(-0.03, 1.03))
+    axes[1].set(ylabel="purity of the pixels' modules", ylim=(0.48, 1.02))
+    for ax in axes:
+        ax.set_xlabel("edges left (%)")
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.grid(color="#e5e5e5", linewidth=0.8)
+        ax.set_axisbelow(True)
+    letters(list(axes))
+    made.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    note(
+        made,
+        f"A mark is a run: {len(small)} of the smaller networks (filled), {len(large)} of full size (hollow). Purity: "
+        "share of the pixels left that are of the digit which most of their module's pixels are of; one module of all "
+        "has one half.",
+    )
     return made
 
 
