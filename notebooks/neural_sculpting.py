@@ -515,6 +515,30 @@ figures.digit_networks(first)
 # %% tags=["remove-input"]
 boxes("N25", "N26", "N27")
 
+
+# %% tags=["remove-input"]
+def strict(networks, verdict):
+    """Networks with a verdict, by depth."""
+    by_depth = {layers: [one for one in networks if one.layers == layers] for layers in (2, 3, 4, 5)}
+    return ", ".join(
+        f"{sum(one.verdicts[verdict] for one in own)}/{len(own)} ({layers} hidden layers)"
+        for layers, own in by_depth.items()
+        if own
+    )
+
+
+def groups(one):
+    """The modules of the pixels, as text."""
+    return ", ".join(f"{count} pixels ({share:.0%} left)" for count, share in evidence.pixel_modules(one)[:3])
+
+
+pixels = "; ".join(f"{one.layers} hidden layers: {groups(one)}" for one in first)
+remark(
+    f"**What we see.** At full size the modules of pixels are: {pixels}. So it is as in the paper: one module of all pixels in shallow networks, one for each digit from four hidden "
+    "layers on, up to a few stray pixels. Our strict verdict allows none, and so it counts the digits as apart in "
+    f"{strict(digits, 'inputs')}; the paper has 0, 0, 12 and 12 of 12. Three output modules: {strict(digits, 'outputs')}."
+)
+
 # %% [markdown]
 # **Is a module all or nothing?** Detection calls the two digits apart only if what their pixels reach differs. A few edges in a higher layer make
 # everything reach everything. So beside the strict verdict we look at the first hidden layer directly. Which share of a unit's edges comes from the left digit?
@@ -538,23 +562,8 @@ figures.sides_by_density(reduced, digits if scale == "paper" else [])
 
 
 # %% tags=["remove-input"]
-def strict(networks, verdict):
-    """Networks with a verdict, by depth."""
-    by_depth = {layers: [one for one in networks if one.layers == layers] for layers in (2, 3, 4, 5)}
-    return ", ".join(
-        f"{sum(one.verdicts[verdict] for one in own)}/{len(own)} ({layers} hidden layers)"
-        for layers, own in by_depth.items()
-        if own
-    )
-
-
 def span(values):
     return f"{min(values):.2f} to {max(values):.2f}" if values else "not to be had"
-
-
-def groups(one):
-    """The modules of the pixels, as text."""
-    return ", ".join(f"{count} pixels ({share:.0%} left)" for count, share in evidence.pixel_modules(one)[:3])
 
 
 def reached(one):
@@ -564,14 +573,6 @@ def reached(one):
 
 
 sparse, dense_runs = ([one for one in reduced if (one.density < 0.02) == side] for side in (True, False))
-pixels = "; ".join(f"{one.layers} hidden layers: {groups(one)}" for one in first)
-remark(
-    f"**What we see.** At full size the modules of pixels are: {pixels}. So it is as in the paper: one module of all pixels in shallow networks, one for each digit from four hidden "
-    "layers on, up to a few stray pixels. Our strict verdict allows none, and so it counts the digits as apart in "
-    f"{strict(digits, 'inputs')}; the paper has 0, 0, 12 and 12 of 12. Three output modules: {strict(digits, 'outputs')}."
-)
-
-# %% tags=["remove-input"]
 remark(
     f"But the first layer reads the digits apart at every depth: one-sidedness is {span([one.one_sidedness for one in digits])}, where shuffled masks give "
     f"{np.mean([one.null.mean() for one in digits]):.2f}. Why does detection not see it in shallow networks? With two hidden layers a pixel reaches {reached(first[0])}. So pixels of both digits "
@@ -716,7 +717,7 @@ HTML(reports.benchmarks("sculpting"))
 #
 # *If parts share inputs?* {glue:text}`N14-value`.
 #
-# *In a network on images?* {glue:text}`N25-value`.
+# *In a network on images?* Strictly: {glue:text}`N25-value`. But strictness is not all there is to see ({numref}`fig-ns-reduced`).
 #
 # Three lessons reach beyond these numbers. What survives pruning is a cheap way to compute the task, and it is modular where modules are cheap. A method
 # with many parts can owe its success to some of them: here to training on, to magnitudes, to many tries, and to units before edges, but hardly to the scores of the units. And a

@@ -370,7 +370,7 @@ def sides_by_density(small: Sequence[Digits], large: Sequence[Digits]) -> Figure
             axes[0].plot(density, [one.one_sidedness for one in own], label=label, **look)
             axes[1].plot(density, [one.purity for one in own], **look)
     axes[0].set(xscale="log", ylabel="one-sidedness", ylim=(-0.03, 1.03))
-    axes[1].set(ylabel="purity of the pixels' modules", ylim=(0.48, 1.02))
+    axes[1].set(ylabel="purity", ylim=(0.48, 1.02))
     for ax in axes:
         ax.set_xlabel("edges left (%)")
         ax.xaxis.set_major_formatter("{x:g}")
