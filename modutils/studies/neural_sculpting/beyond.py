@@ -156,24 +156,30 @@ def ablation_by_task(results: Results) -> Figure:
     return made
 
 
+def settings_rates(results: Results, outputs: int) -> dict[str, Interval]:
+    """For each change of a setting, the share of networks of the reused function with all modules found."""
+    networks = graded(results, "vary", "reused", outputs)
+    return {
+        name: evidence.share(sum(_best(network[name])[0] for network in networks), len(networks))
+        for name in (networks[0] if networks else ())
+    }
+
+
 @figure
 def settings(results: Results) -> Figure:
     """Success on the reused function with other settings of the training: two outputs and sixteen."""
     made, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.7), sharey=True)
     for ax, outputs in zip(axes, (2, 16), strict=True):
-        networks = graded(results, "vary", "reused", outputs)
-        if networks:
-            names = list(networks[0])
-            rates = [evidence.share(sum(_best(n[name])[0] for n in networks), len(networks)) for name in names]
-            interval_dots(
-                ax, names, rates, colors=[COLORS[0], *[COLORS[1]] * (len(names) - 1)], reference=rates[0].mean
-            )
-            ax.set_title(f"{outputs} outputs, n = {len(networks)}")
+        found = settings_rates(results, outputs)
+        if found:
+            names, rates = list(found), list(found.values())
+            colors = [COLORS[0], *[COLORS[1]] * (len(names) - 1)]
+            interval_dots(ax, names, rates, colors=colors, reference=rates[0].mean)
+            ax.set_title(f"{outputs} outputs, n = {rates[0].n}")
         else:
             ax.set_title(f"{outputs} outputs: not recorded")
         ax.set(xlabel="share with all\nmodules found", xlim=(-0.04, 1.04))
-        counts = [published.REUSE_COUNTS[layers][published.REUSE.index(outputs // 2)] for layers in (2, 3)]
-        ax.axvline(sum(counts) / 24, color="black", linewidth=1, linestyle=":", zorder=0)
+        ax.axvline(published.reused_rate(outputs), color="black", linewidth=1, linestyle=":", zorder=0)
     letters(list(axes), pad=8)
     note(
         made,

@@ -76,3 +76,9 @@ DIGIT_PICTURES = {
     4: (0.18, (734, 38, 22, 12, 6, 3)),
     5: (0.18, (766, 40, 22, 13, 13, 13, 3)),
 }
+
+
+def reused_rate(outputs: int) -> float:
+    """Rate of networks with two and three hidden layers that show both functions which use the reused one."""
+    place = REUSE.index(outputs // 2)
+    return (REUSE_COUNTS[2][place] + REUSE_COUNTS[3][place]) / 24
