@@ -135,11 +135,17 @@ class Verification(NamedTuple):
     outside: tuple[str, ...]
     numbers: int
     seconds: float
+    replicates: int
 
     @property
     def passed(self) -> bool:
-        """Equal here; elsewhere at most 5 % of the numbers outside the replicates' range, as chance allows."""
-        return not self.outside if self.same_setting else len(self.outside) <= 0.05 * self.numbers
+        """Equal here; elsewhere at most 5 % of the numbers outside the replicates' range, as chance allows.
+
+        The range of few replicates is a poor guess. Of four, further seeds of the sculpting study had up to 9 % of their
+        numbers outside it, so with fewer than eight replicates 15 % may be.
+        """
+        allowed = 0.05 if self.replicates >= 8 else 0.15
+        return not self.outside if self.same_setting else len(self.outside) <= allowed * self.numbers
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "FAILED"
@@ -223,7 +229,9 @@ def _compare(cell: Cell, cells: Sequence[Cell], folder: Path, scratch: Path) -> 
             allowed = low - (high - low) <= value <= high + (high - low)
         if not allowed:
             outside.append(name)
-    return Verification(cell, same_setting, largest, tuple(outside), len(after), new.provenance["seconds"])
+    return Verification(
+        cell, same_setting, largest, tuple(outside), len(after), new.provenance["seconds"], len(replicates)
+    )
 
 
 def _setting(cell: Cell) -> dict[str, Any]:

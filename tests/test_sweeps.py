@@ -120,6 +120,16 @@ def test_verify_on_another_machine_asks_for_the_range_of_the_replicates(
     assert not any(found.passed for found in sweeps.verify(cells, tmp_path, count=3))
 
 
+@pytest.mark.parametrize(
+    ("replicates", "outside", "passed"), [(10, 5, True), (10, 6, False), (4, 15, True), (4, 16, False)]
+)
+def test_few_replicates_allow_more_outside_their_range(replicates: int, outside: int, passed: bool) -> None:
+    found = sweeps.Verification(
+        _cells("double", number=2)[0], False, 1.0, tuple(map(str, range(outside))), 100, 1.0, replicates
+    )
+    assert found.passed is passed
+
+
 def test_verify_uses_no_cached_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODUTILS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache" / "data").mkdir(parents=True)
