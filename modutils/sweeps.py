@@ -141,8 +141,8 @@ class Verification(NamedTuple):
     def passed(self) -> bool:
         """Equal here; elsewhere at most 5 % of the numbers outside the replicates' range, as chance allows.
 
-        The range of few replicates is a poor guess. Of four, further seeds of the sculpting study had up to 9 % of their
-        numbers outside it, so with fewer than eight replicates 15 % may be.
+        The range of few replicates is a poor guess: of four, further seeds of the sculpting study had up to 9 % of
+        their numbers outside it. So with fewer than eight replicates 15 % may be.
         """
         allowed = 0.05 if self.replicates >= 8 else 0.15
         return not self.outside if self.same_setting else len(self.outside) <= allowed * self.numbers
