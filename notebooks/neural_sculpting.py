@@ -365,11 +365,19 @@ for row in rows:
     glue(f"{row.id}-verdict", row.verdict, display=False)
     glue(f"{row.id}-value", row.value, display=False)
 glue("dataset", reports.DATASETS[dataset], display=False)
+every = [
+    one for name, each in tasks.OUTPUTS.items() for outputs in each for one in evidence.networks(record, name, outputs)
+]
+steps_of = {cell.params["grid"]: cells.GRIDS[cell.params["grid"]] for cell in plan if cell.stage == "boolean"}
+glue("n-networks", len(every), display=False)
+glue("n-settings", " or ".join(str(len(u) * len(e)) for u, e in steps_of.values()), display=False)
 
 # %% tags=["remove-input"]
 HTML(reports.origin_box(record, scale, committed=folder == records.results_folder()))
 
 # %% [markdown]
+# On the Boolean tasks these are {glue:text}`n-networks` networks, each the sparsest of {glue:text}`n-settings` runs.
+#
 # ### Four simple tasks
 #
 # The first four tasks differ in one property each. A *single* function that nothing divides. Two functions of *separate inputs*. One function
