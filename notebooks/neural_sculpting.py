@@ -150,9 +150,11 @@ print(f"largest difference {np.abs(scores[:24] - by_hand.numpy()).max():.0e}, of
 
 # %%
 pruned = sculpting.prune_units(dense, scores, 40)
+at_once = sculpting.bits_right(pruned, task.inputs, task.targets)
 pruned, right_bits = sculpting.train(pruned, task, how, rng)
 left_over = [int(mask.any(axis=1).sum()) for mask in pruned.masks[:-1]]
-print(f"hidden units left: {left_over}; {right_bits} of {bits} bits right")
+print(f"hidden units left: {left_over}")
+print(f"bits right: {at_once} at once, {right_bits} of {bits} after training on")
 
 # %% [markdown]
 # If every bit is right, the step is *accepted*. Suppose it is: the next step asks for 80 %. If that fails, the last accepted network is restored,
