@@ -1,8 +1,8 @@
 """The independent pieces of work of the neural sculpting chapter.
 
 Each public function is one stage: it takes the parameters of a cell and returns what the record keeps. A cell is one
-task with one seed; it sculpts networks of every width and depth that is asked for. The record keeps masks, not
-verdicts: modules are detected when it is read.
+task with one seed; it sculpts networks of every width and depth that is asked for. What the slides show is recorded as
+masks, so that modules are detected when it is read; of the controls, which have many more runs, success is recorded.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A claim about a Boolean task is about the sparsest network of the 70 runs of each seed and shape. Rates have Wilson's
 95 % binomial intervals. A rate counts as that of the slides within what chance does to them: two of 36 networks where
 all or nearly all succeed, three of 12 in the middle. A density counts as that of the slides if it lies among those of
-our seeds, or within two edges of them. The rules were fixed before the record was made.
+our seeds, or within two edges of them. The rules were fixed before the record was looked at, while it was being made.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ What the slides do not show is in ``beyond``. Every figure says in small print b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -238,7 +238,7 @@ def overlap_rates(results: Results) -> Figure:
     return made
 
 
-def _rate_curves(ax: Axes, rows: dict[int, list[Interval]], there: dict[int, Sequence[float]]) -> None:
+def _rate_curves(ax: Axes, rows: dict[int, list[Interval]], there: Mapping[int, Sequence[float]]) -> None:
     """Rates with intervals by reuse, one curve for each number of hidden layers, and the published ones dashed."""
     x = np.arange(len(published.REUSE))
     for place, (layers, rates) in enumerate(rows.items()):
@@ -278,44 +278,36 @@ def _curve_legend(ax: Axes) -> None:
     ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
 
 
+def _rates_by_reuse(
+    results: Results, task: str, there: Mapping[int, Sequence[float]], ylabel: str, *words: str
+) -> Figure:
+    """Success on a task by reuse, one curve for each depth in ``there``, which has the published rates."""
+    rows = {
+        layers: [evidence.rate(evidence.networks(results, task, 2 * reuse, layers=layers)) for reuse in published.REUSE]
+        for layers in there
+    }
+    made, ax = plt.subplots(figsize=(WIDTH, 4.0))
+    _rate_curves(ax, rows, there)
+    ax.set_ylabel(ylabel)
+    _curve_legend(ax)
+    n = span(rate.n for row in rows.values() for rate in row)
+    about = f"n = {n} networks a point (ours), all widths and seeds pooled; 12 (published)."
+    note(made, " ".join((about, *words, WILSON)))
+    return made
+
+
 @figure
 def reuse_rates(results: Results) -> Figure:
     """Success on the reused function, by reuse and depth."""
-    rows = {
-        layers: [
-            evidence.rate(evidence.networks(results, "reused", 2 * reuse, layers=layers)) for reuse in published.REUSE
-        ]
-        for layers in (1, 2, 3)
-    }
-    made, ax = plt.subplots(figsize=(WIDTH, 4.0))
-    _rate_curves(ax, rows, {layers: [c / 12 for c in counts] for layers, counts in published.REUSE_COUNTS.items()})
-    ax.set_ylabel("share that show both\noutput functions")
-    _curve_legend(ax)
-    n = span(rate.n for row in rows.values() for rate in row)
-    note(made, f"n = {n} networks a point (ours), all widths and seeds pooled; 12 (published). {WILSON}")
-    return made
+    there = {layers: [count / 12 for count in counts] for layers, counts in published.REUSE_COUNTS.items()}
+    return _rates_by_reuse(results, "reused", there, "share that show both\noutput functions")
 
 
 @figure
 def depth_rates(results: Results) -> Figure:
     """Success on the task with three levels, by reuse and depth."""
-    rows = {
-        layers: [
-            evidence.rate(evidence.networks(results, "depth", 2 * reuse, layers=layers)) for reuse in published.REUSE
-        ]
-        for layers in (2, 3, 4)
-    }
-    made, ax = plt.subplots(figsize=(WIDTH, 4.0))
-    _rate_curves(ax, rows, dict(published.DEPTH_RATES))
-    ax.set_ylabel("share that show all\nthis depth can show")
-    _curve_legend(ax)
-    n = span(rate.n for row in rows.values() for rate in row)
-    note(
-        made,
-        f"n = {n} networks a point (ours); 12 (published). Two hidden layers can show three modules, more can show "
-        f"five. {SETTINGS_KNOWN.format('r = 2')} {WILSON}",
-    )
-    return made
+    words = "Two hidden layers can show three modules, more can show five.", SETTINGS_KNOWN.format("r = 2")
+    return _rates_by_reuse(results, "depth", published.DEPTH_RATES, "share that show all\nthis depth can show", *words)
 
 
 # --- pairs of digits --------------------------------------------------------------------------------------------------
