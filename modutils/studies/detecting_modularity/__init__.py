@@ -1,0 +1,1 @@
+"""Hod et al. (2021): are the parts of a graph partition important and coherent?"""
