@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from sklearn.metrics import normalized_mutual_info_score
+from torch import Tensor, nn
+
+from modutils import graphs
 
 SCHEMES = ("all", "within_channel", "within_position")
 
@@ -197,6 +202,235 @@ def spatial_tests(labels: ArrayLike, *, draws: int = 1000, seed: int = 0) -> dic
         null = [_neighbour_share(_permuted(modules, scheme, generator)) for _ in range(draws)]
         tests[f"neighbours:{scheme}"] = SpatialTest(observed, np.array(null))
     return tests
+
+
+class ClassRanges(NamedTuple):
+    """How unevenly a lesion falls on the classes, one number a set: see `class_ranges`."""
+
+    spread: np.ndarray
+    normalised: np.ndarray
+
+
+def class_ranges(changes: ArrayLike) -> ClassRanges:
+    """Largest minus smallest change of class accuracy, as it is and divided by the size of the mean change.
+
+    Parameters
+    ----------
+    changes : array_like
+        (sets, classes) accuracy of each class with the set removed minus the intact accuracy.
+
+    Returns
+    -------
+    ClassRanges
+        ``spread`` (sets,), at least 0, in the unit of the changes. ``normalised`` (sets,) = spread / |mean change|: 0
+        where nothing changes at all, infinite where changes cancel.
+
+    Raises
+    ------
+    ValueError
+        Not two-dimensional, without a class, or numbers that are not finite.
+
+    References
+    ----------
+    Hod et al. (2021), "class-wise coherence" (the normalised one).
+
+    Examples
+    --------
+    >>> found = class_ranges([[-0.5, 0.0], [-0.5, -0.5], [0.0, 0.0]])
+    >>> found.spread.tolist(), found.normalised.tolist()
+    ([0.5, 0.0, 0.0], [2.0, 0.0, 0.0])
+    """
+    array = np.asarray(changes, dtype=float)
+    if array.ndim != 2 or not array.shape[1] or not np.isfinite(array).all():
+        raise ValueError(f"changes has shape {array.shape}; finite numbers (sets, classes) are needed")
+    spread = np.ptp(array, axis=1)
+    # A sum, not a mean: sums of counts are exact, so equal sets are tied.
+    total = np.abs(array.sum(axis=1))
+    normalised = np.divide(spread * array.shape[1], total, out=np.full(len(array), np.inf), where=total > 1e-12)
+    normalised[spread == 0] = 0
+    return ClassRanges(spread, normalised)
+
+
+class Visualization(NamedTuple):
+    """One image for each set of units: see `feature_visualization`.
+
+    ``images`` (sets, channels, height, width) in (0, 1); ``scores`` (sets,): sum over the units of a set of their mean
+    size; ``logits`` (sets, classes) of the network for the image.
+    """
+
+    images: Tensor
+    scores: np.ndarray
+    logits: Tensor
+
+
+def feature_visualization(
+    model: nn.Module,
+    layer: str,
+    unit_sets: Sequence[Any],
+    shape: tuple[int, int, int],
+    *,
+    steps: int = 65,
+    learning_rate: float = 0.05,
+    deviation: float = 0.01,
+    batch_size: int = 512,
+    seed: int = 0,
+) -> Visualization:
+    """For each set of units, an image that drives all of them far from 0.
+
+    The image is a sigmoid of a Fourier series whose coefficients are scaled by 1/frequency, and Adam climbs the sum
+    over the units of |value|, the mean over space for a channel. These are the defaults of Lucid without its random
+    transformations (Olah, Mordvintsev & Schubert 2017). Adam works coefficient by coefficient, so many images in one
+    optimisation come out as each would alone; all start from one draw of noise.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; maps (N, channels, height, width) to (N, classes).
+    layer : str
+        Dotted name of a submodule, such as the linear layer before the ReLU of the units. Where the model is a
+        `torch.nn.Sequential` nothing above it runs.
+    unit_sets : sequence of arrays of int
+        Units (channels, if the layer is convolutional) of each set, none empty.
+    shape : (channels, height, width)
+        Of the images.
+    steps, learning_rate : int, float
+        Of Adam; the score is that after the last step.
+    deviation : float
+        Standard deviation of the coefficients at the start.
+    batch_size : int
+        Images in one optimisation.
+    seed : int
+        Of the noise at the start.
+
+    Raises
+    ------
+    ValueError
+        An unknown layer, a model in training mode, no sets, an empty set, a unit out of range, or steps below 0.
+    """
+    named = dict(model.named_modules())
+    if layer not in named or not layer:
+        raise ValueError(f"layer={layer!r} is unknown; the model has {', '.join(filter(None, named))}")
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval()")
+    if not len(unit_sets) or steps < 0 or batch_size < 1:
+        raise ValueError(f"{len(unit_sets)} sets, steps={steps}, batch_size={batch_size}: need at least 1, 0 and 1")
+    channels, height, width = shape
+    device = next(model.parameters()).device
+    values = _values_of(model, layer)
+    with torch.no_grad():
+        units = values(torch.zeros(1, *shape, device=device)).shape[1]
+    masks = torch.zeros(len(unit_sets), units, device=device)
+    for mask, members in zip(masks, unit_sets, strict=True):
+        index = np.asarray(members)
+        if not index.size or index.min() < 0 or index.max() >= units:
+            raise ValueError(f"unit set {members!r}: needed are units in 0 ... {units - 1}, at least one")
+        mask[torch.as_tensor(index, device=device)] = 1
+    frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width))
+    scale = ((height * width) ** 0.5 / frequency.clamp(min=1 / max(height, width))).to(device)
+    noise = torch.randn(channels, *scale.shape, 2, generator=torch.Generator().manual_seed(seed)) * deviation
+
+    def image(coefficients: Tensor) -> Tensor:
+        # Lucid divides by 4, "a magic number".
+        return (torch.fft.irfft2(scale * torch.view_as_complex(coefficients), s=(height, width)) / 4).sigmoid()
+
+    images, scores, logits = [], [], []
+    frozen = [parameter.requires_grad for parameter in model.parameters()]
+    model.requires_grad_(False)
+    try:
+        for mask in masks.split(batch_size):
+            start = noise.to(device).expand(len(mask), *noise.shape).clone()
+            coefficients = start.requires_grad_()
+            optimizer = torch.optim.Adam([coefficients], lr=learning_rate, fused=True)
+            for _ in range(steps):
+                optimizer.zero_grad(set_to_none=True)
+                (-(values(image(coefficients)).abs() * mask).sum()).backward()
+                optimizer.step()
+            with torch.no_grad():
+                final = image(coefficients)
+                images.append(final.cpu())
+                scores.append((values(final).abs() * mask).sum(dim=1).cpu().numpy())
+                logits.append(model(final).cpu())
+    finally:
+        for parameter, flag in zip(model.parameters(), frozen, strict=True):
+            parameter.requires_grad_(flag)
+    return Visualization(torch.cat(images), np.concatenate(scores), torch.cat(logits))
+
+
+def _values_of(model: nn.Module, layer: str) -> Any:
+    """A function from images to the values of a layer's units (N, units), differentiable."""
+    head = layer.split(".")[0]
+    if type(model) is nn.Sequential and head == layer:
+        names = [name for name, _ in model.named_children()]
+        below = model[: names.index(layer) + 1]
+        return lambda images: graphs.unit_values(below(images))
+
+    def values(images: Tensor) -> Tensor:
+        kept: list[Tensor] = []
+        handle = model.get_submodule(layer).register_forward_hook(lambda _m, _a, output: kept.append(output))
+        try:
+            model(images)
+        finally:
+            handle.remove()
+        return graphs.unit_values(kept[0])
+
+    return values
+
+
+def softmax_entropy(logits: Tensor) -> np.ndarray:
+    """Entropy of the softmax of logits, in nats: (N, classes) to (N,) in 0 … log(classes), in the logits' precision.
+
+    In single precision all classes but one get probability 0 when the logits are further apart than about 100, and
+    then entropies are tied at 0. Give double precision to tell them apart up to about 700.
+
+    Examples
+    --------
+    >>> softmax_entropy(torch.zeros(1, 2)).round(4).tolist()
+    [0.6930999755859375]
+    >>> softmax_entropy(torch.tensor([[0.0, 200.0]])).item(), softmax_entropy(torch.tensor([[0.0, 200.0]]).double()) > 0
+    (0.0, array([ True]))
+    """
+    log_p = logits.log_softmax(1)
+    return np.asarray((log_p.exp() * -log_p).sum(dim=1).numpy()) + 0.0
+
+
+def label_entropy(drive: ArrayLike, classes: ArrayLike, *, top: int = 10) -> np.ndarray:
+    """Entropy of the classes of the images that drive a set of units most.
+
+    Parameters
+    ----------
+    drive : array_like
+        (sets, N) how much each image drives each set, such as the sum of |value| over its units.
+    classes : array_like
+        (N,) non-negative integers.
+    top : int
+        Images with the largest drive that are looked at, from 1 to N; of equal ones those with lower numbers.
+
+    Returns
+    -------
+    numpy.ndarray
+        (sets,) in nats: 0 if all of them are of one class.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, numbers that are not finite, or ``top`` out of range.
+
+    Examples
+    --------
+    >>> label_entropy([[3.0, 2.0, 1.0]], [0, 0, 1], top=2).tolist()
+    [0.0]
+    """
+    values, of_class = np.asarray(drive, dtype=float), np.asarray(classes)
+    if values.ndim != 2 or of_class.shape != values.shape[1:] or not np.isfinite(values).all():
+        raise ValueError(
+            f"drive and classes have shapes {values.shape} and {of_class.shape}; finite (sets, N) and (N,) are needed"
+        )
+    if not 1 <= top <= values.shape[1]:
+        raise ValueError(f"top={top} must be from 1 to {values.shape[1]}, the number of images")
+    chosen = of_class[np.argsort(-values, axis=1, kind="stable")[:, :top]]
+    # Counts in falling order, so that equal compositions give the same number to the last bit.
+    share = np.sort((chosen[:, :, None] == np.unique(of_class)).sum(axis=1), axis=1)[:, ::-1] / top
+    return np.asarray(-(share * np.log(np.where(share > 0, share, 1))).sum(axis=1)) + 0.0
 
 
 def _permuted(modules: np.ndarray, scheme: str, generator: np.random.Generator) -> np.ndarray:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
-from modutils import data, networks
+from modutils import data, networks, training
 from modutils.stacked import Stack
 
 SPLIT_SEEDS = {"train": 100, "test": 101}  # of the pairs of images
@@ -99,6 +100,32 @@ def cnn(dataset: str, seed: int) -> nn.Sequential:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+    return model.eval()
+
+
+def blocks(dataset: str, seed: int) -> nn.Sequential:
+    """An MLP whose groups are true modules: trained with weights within the planted groups alone.
+
+    The first layer is whole, and each group of hidden units feeds the output of its own class and no other.
+    """
+    model = mlp(start(dataset, "plain", seed))
+    units = sizes(dataset)
+    layers = [layer for layer in model if isinstance(layer, nn.Linear)]
+    for layer, (lower, upper) in zip(layers[1:], pairwise(groups(units)), strict=True):
+        prune.custom_from_mask(layer, "weight", (upper[:, None] == lower).float())
+    pictures, labels = data.load(dataset, "train")
+    setup = SETUPS[dataset]
+    training.train(
+        model,
+        pictures,
+        labels,
+        epochs=setup.epochs,
+        batch_size=setup.batch_size,
+        schedule="constant",
+        seed=seed,
+    )
+    for layer in layers[1:]:
+        prune.remove(layer, "weight")
     return model.eval()
 
 

@@ -1,0 +1,264 @@
+"""A network as a weighted, undirected graph of its units: edges are weights, or correlations of activations.
+
+Hod et al. (2021) look for modules in such graphs with normalised spectral clustering (`modutils.spectral`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+#: How a convolution kernel becomes the weight of one edge.
+NORMS = ("sum", "euclidean", "column_sum", "spectral")
+KINDS = ("spearman", "pearson")
+
+
+def layer_weights(model: nn.Module, *, norm: str = "sum") -> list[np.ndarray]:
+    """Sizes of the weights between the units of consecutive layers, as `weight_graph` takes them.
+
+    A network of linear layers gives every one of them, so inputs and outputs are nodes. A network with convolutions
+    gives the convolutions but the first: nodes are filters, and the kernel from the images and the dense layers are
+    left out (Hod et al. 2021). The weight between two filters is a norm of the kernel that joins them. Batch
+    normalisation that follows a convolution scales the weights into filter o by |γ_o| / √(variance_o + ε), so that
+    the graph does not depend on how a filter and its normalisation share a factor.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its layers are taken in the order in which `nn.Module.modules` gives them.
+    norm : {"sum", "euclidean", "column_sum", "spectral"}
+        Of a kernel: sum of sizes, root of the sum of squares, largest sum of sizes of a column, largest singular
+        value. The last two are matrix norms; the authors' code uses ``column_sum``, labelled L1.
+
+    Returns
+    -------
+    list of ndarray, shapes (out, in), float64, at least 0
+
+    Raises
+    ------
+    ValueError
+        An unknown norm, fewer than two convolutions, or layers that do not follow one another.
+
+    Examples
+    --------
+    >>> [w.shape for w in layer_weights(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))]
+    [(3, 4), (2, 3)]
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm={norm!r} is unknown; choose one of {', '.join(NORMS)}")
+    found: list[np.ndarray] = []
+    convolutional = any(isinstance(part, nn.Conv2d) for part in model.modules())
+    for part in model.modules():
+        if isinstance(part, nn.Conv2d) and part.groups != 1:
+            raise ValueError(f"{part} has groups={part.groups}; only groups=1 joins every pair of filters")
+        if isinstance(part, nn.Conv2d):
+            found.append(_kernel_norm(part.weight.detach().double().cpu().numpy(), norm))
+        elif isinstance(part, nn.BatchNorm2d) and found:
+            if part.running_var is None:
+                raise ValueError(f"{part} keeps no running variance, which the weights are scaled by")
+            scale = (part.running_var + part.eps).double().rsqrt()
+            if part.weight is not None:
+                scale = scale * part.weight.detach().abs()
+            found[-1] = found[-1] * scale.cpu().numpy()[:, None]
+        elif isinstance(part, nn.Linear) and not convolutional:
+            found.append(part.weight.detach().double().abs().cpu().numpy())
+    found = found[1:] if convolutional else found
+    checked_weights(found)
+    return found
+
+
+def _kernel_norm(kernels: np.ndarray, norm: str) -> np.ndarray:
+    """One number for each kernel: (out, in, height, width) to (out, in)."""
+    size = np.abs(kernels)
+    if norm == "sum":
+        return size.sum((2, 3))
+    if norm == "euclidean":
+        return np.sqrt((kernels**2).sum((2, 3)))
+    if norm == "column_sum":
+        return size.sum(2).max(2)
+    return np.linalg.norm(size, ord=2, axis=(2, 3))
+
+
+def weight_graph(weights: Sequence[Any]) -> np.ndarray:
+    """Adjacency matrix of the units of all layers, joined by the sizes of the weights between consecutive layers.
+
+    Parameters
+    ----------
+    weights : sequence of arrays, shapes (out, in)
+        Weights between consecutive layers, in order; ``weights[l + 1]`` has as many columns as ``weights[l]`` rows.
+        Their signs are dropped.
+
+    Returns
+    -------
+    ndarray, shape (nodes, nodes), float64
+        Symmetric, zero diagonal. Nodes are the units of the lowest layer first, then of the next one.
+
+    Raises
+    ------
+    ValueError
+        No weights, shapes that do not fit together, or numbers that are not finite.
+
+    References
+    ----------
+    Hod et al. (2021), arXiv 2110.08058; Filan et al. (2021), arXiv 2103.03386.
+
+    Examples
+    --------
+    >>> weight_graph([[[1.0, -2.0]]]).tolist()
+    [[0.0, 0.0, 1.0], [0.0, 0.0, 2.0], [1.0, 2.0, 0.0]]
+    """
+    blocks = checked_weights(weights)
+    ends = np.cumsum(layer_sizes(blocks))
+    graph = np.zeros((ends[-1], ends[-1]))
+    for block, (end, next_end) in zip(blocks, pairwise(ends), strict=True):
+        below, above = slice(end - block.shape[1], end), slice(end, next_end)
+        graph[above, below] = block
+        graph[below, above] = block.T
+    return graph
+
+
+def layer_sizes(weights: Sequence[Any]) -> list[int]:
+    """Units of every layer that ``weights`` joins, from the lowest up.
+
+    Examples
+    --------
+    >>> layer_sizes([np.zeros((3, 4)), np.zeros((2, 3))])
+    [4, 3, 2]
+    """
+    return [np.shape(weights[0])[1], *(np.shape(block)[0] for block in weights)]
+
+
+def correlation_graph(activations: Any, kind: str = "spearman") -> np.ndarray:
+    """Adjacency matrix of units joined by the squares of the correlations between their activations.
+
+    Parameters
+    ----------
+    activations : array or Tensor, shape (N, units)
+        Of N ≥ 2 samples; units of any layers side by side.
+    kind : {"spearman", "pearson"}
+        Correlation of ranks (ties get their mean rank) or of values.
+
+    Returns
+    -------
+    ndarray, shape (units, units), float64
+        Symmetric, in [0, 1], zero diagonal. A unit that is constant has no correlation: its edges are 0, and it is an
+        isolated node.
+
+    Raises
+    ------
+    ValueError
+        Not two-dimensional, fewer than two samples, an unknown kind, or numbers that are not finite.
+
+    References
+    ----------
+    Hod et al. (2021), arXiv 2110.08058 (squared Spearman correlation; Pearson as an option of the code).
+
+    Examples
+    --------
+    >>> correlation_graph([[0, 3, 5], [1, 2, 5], [2, 0, 5]]).round(6).tolist()
+    [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r} is unknown; choose one of {', '.join(KINDS)}")
+    values = activations.detach().cpu().numpy() if isinstance(activations, Tensor) else np.asarray(activations)
+    if values.ndim != 2 or len(values) < 2:
+        raise ValueError(f"activations has shape {values.shape}; (N, units) with N of at least 2 is needed")
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("activations has NaN or infinite entries")
+    constant = np.ptp(values, axis=0) == 0
+    if kind == "spearman":
+        values = stats.rankdata(values, axis=0)
+    centred = values - values.mean(axis=0)
+    length = np.sqrt((centred**2).sum(axis=0))
+    length[constant] = 1  # what is left of a constant after rounding must not be divided by its own size
+    standard = np.where(constant, 0, centred / length)
+    graph = np.minimum((standard.T @ standard) ** 2, 1)
+    np.fill_diagonal(graph, 0)
+    return graph
+
+
+@torch.no_grad()
+def layer_activations(
+    model: nn.Module, layers: Sequence[str], inputs: Tensor, *, batch_size: int = 500
+) -> list[np.ndarray]:
+    """Values of the units of several layers, as `correlation_graph` takes them.
+
+    A unit is a column of an output (N, units), or a channel of an output (N, channels, height, width): its value is
+    then the mean size over space. (The authors' code takes a matrix norm over the two axes of space.)
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    layers : sequence of str
+        Dotted names of submodules. To see units before the ReLU, as the authors do, name the linear layers.
+    inputs : Tensor, shape (N, ...)
+        Moved to the device of the model batch by batch.
+
+    Returns
+    -------
+    list of ndarray, shapes (N, units), float32
+
+    Raises
+    ------
+    ValueError
+        An unknown layer, no inputs, a model in training mode, or an output of another shape.
+    """
+    named = dict(model.named_modules())
+    if unknown := [name for name in layers if name not in named]:
+        raise ValueError(f"layer={unknown[0]!r} is unknown; the model has {', '.join(filter(None, named))}")
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval()")
+    if not len(inputs):
+        raise ValueError(f"inputs has shape {tuple(inputs.shape)}; at least one sample is needed")
+    device = next(model.parameters()).device
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in layers}
+
+    def keep(name: str) -> Any:
+        return lambda _module, _args, output: kept[name].append(unit_values(output).cpu().numpy())
+
+    hooks = [named[name].register_forward_hook(keep(name)) for name in layers]
+    try:
+        for batch in inputs.split(batch_size):
+            model(batch.to(device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [np.concatenate(kept[name]) for name in layers]
+
+
+def unit_values(output: Tensor) -> Tensor:
+    """(N, units) from the output of a layer: as it is, or the mean size over space of every channel."""
+    if output.ndim == 2:
+        return output
+    if output.ndim == 4:
+        return output.abs().mean((2, 3))
+    raise ValueError(f"a layer gives shape {tuple(output.shape)}; (N, units) or (N, channels, height, width) is needed")
+
+
+def checked_weights(weights: Sequence[Any]) -> list[np.ndarray]:
+    """Sizes of the weights as float64 arrays that fit together."""
+    blocks = [
+        np.abs(block.detach().double().cpu().numpy() if isinstance(block, Tensor) else np.asarray(block, dtype=float))
+        for block in weights
+    ]
+    if not blocks:
+        raise ValueError("weights is empty; at least the weights between two layers are needed")
+    for number, block in enumerate(blocks):
+        if block.ndim != 2 or 0 in block.shape:
+            raise ValueError(f"weights[{number}] has shape {block.shape}; (out, in) is needed")
+        if not np.isfinite(block).all():
+            raise ValueError(f"weights[{number}] has NaN or infinite entries")
+        if number and block.shape[1] != blocks[number - 1].shape[0]:
+            raise ValueError(
+                f"weights[{number}] has shape {block.shape}: it reads {block.shape[1]} units, but "
+                f"weights[{number - 1}] gives {blocks[number - 1].shape[0]}"
+            )
+    return blocks
