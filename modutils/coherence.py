@@ -427,9 +427,12 @@ def label_entropy(drive: ArrayLike, classes: ArrayLike, *, top: int = 10) -> np.
         )
     if not 1 <= top <= values.shape[1]:
         raise ValueError(f"top={top} must be from 1 to {values.shape[1]}, the number of images")
-    chosen = of_class[np.argsort(-values, axis=1, kind="stable")[:, :top]]
-    # Counts in falling order, so that equal compositions give the same number to the last bit.
-    share = np.sort((chosen[:, :, None] == np.unique(of_class)).sum(axis=1), axis=1)[:, ::-1] / top
+    last = -np.partition(-values, top - 1, axis=1)[:, top - 1 : top]
+    above, tied = values > last, values == last
+    chosen = above | (tied & (tied.cumsum(axis=1) <= top - above.sum(axis=1, keepdims=True)))
+    counts = np.stack([chosen[:, of_class == label].sum(axis=1) for label in np.unique(of_class)], axis=1)
+    # In falling order, so that equal compositions give the same number to the last bit.
+    share = np.sort(counts, axis=1)[:, ::-1] / top
     return np.asarray(-(share * np.log(np.where(share > 0, share, 1))).sum(axis=1)) + 0.0
 
 
