@@ -486,7 +486,7 @@ def _m7(of: Evidence) -> Finding:
 
 def _m8(of: Evidence) -> Finding:
     found: dict[int, dict[str, float]] = {}
-    for k in sorted((*cells.SWEPT, cells.K_CUT, cells.K_PROXY)):
+    for k in sorted((*cells.SWEPT, cells.K_PROXY)):
         first = {NAMES[group]: [one for one in of.tested(*group, k=k) if one.seed == 0] for group in GROUPS}
         if not all(first.values()):
             return _untestable("Other numbers of clusters are not part of this scale, or not recorded yet.")
