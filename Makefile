@@ -40,6 +40,7 @@ paper: $(INSTALLED)  ## recompute the paper-scale record, resuming where it stop
 	$(RUN) modutils run biclustering --scale paper
 	$(RUN) modutils run upstream_downstream --scale paper
 	$(RUN) modutils run neural_sculpting --scale paper
+	$(RUN) modutils run detecting_modularity --scale paper
 
 bench: $(INSTALLED)  ## time the library beside what one would otherwise call
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(RUN) benchmarks.$$(basename $$file .py) || exit 1; done

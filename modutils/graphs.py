@@ -34,7 +34,7 @@ def layer_weights(model: nn.Module, *, norm: str = "sum") -> list[np.ndarray]:
         Its layers are taken in the order in which `nn.Module.modules` gives them.
     norm : {"sum", "euclidean", "column_sum", "spectral"}
         Of a kernel: sum of sizes, root of the sum of squares, largest sum of sizes of a column, largest singular
-        value. The last two are matrix norms; the authors' code uses ``column_sum``, labelled L1.
+        value of the sizes. The last two are matrix norms; the authors' code uses ``column_sum``, labelled L1.
 
     Returns
     -------
@@ -204,12 +204,13 @@ def layer_activations(
 
     Returns
     -------
-    list of ndarray, shapes (N, units), float32
+    list of ndarray, shapes (N, units), in the precision of the model
 
     Raises
     ------
     ValueError
-        An unknown layer, no inputs, a model in training mode, or an output of another shape.
+        An unknown layer, one that does not run just once, no inputs, a model in training mode, or an output of another
+        shape.
     """
     named = dict(model.named_modules())
     if unknown := [name for name in layers if name not in named]:
@@ -222,15 +223,21 @@ def layer_activations(
     kept: dict[str, list[np.ndarray]] = {name: [] for name in layers}
 
     def keep(name: str) -> Any:
-        return lambda _module, _args, output: kept[name].append(unit_values(output).cpu().numpy())
+        # A copy: what follows may work in place.
+        return lambda _module, _args, output: kept[name].append(unit_values(output).cpu().numpy().copy())
 
-    hooks = [named[name].register_forward_hook(keep(name)) for name in layers]
+    hooks = [named[name].register_forward_hook(keep(name)) for name in kept]
     try:
         for batch in inputs.split(batch_size):
             model(batch.to(device))
     finally:
         for hook in hooks:
             hook.remove()
+    for name, batches in kept.items():
+        if sum(map(len, batches)) != len(inputs):
+            raise ValueError(
+                f"layer={name!r} must run once in a forward pass; it ran for {sum(map(len, batches))} samples"
+            )
     return [np.concatenate(kept[name]) for name in layers]
 
 

@@ -22,7 +22,7 @@ from sklearn.cluster import KMeans
 from modutils import graphs, statistics
 
 #: Below this singular value the shortcut's other half of an eigenvector would be noise divided by noise.
-_SMALLEST = 1e-8
+_SMALLEST = 1e-6  # a true 0 comes out of the square root of rounding near 1e-8
 
 
 class Embedding(NamedTuple):
@@ -123,10 +123,10 @@ def embedding(A: Any, k: int) -> Embedding:
 
 
 def _leading(normal: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest eigenvalues of a symmetric matrix, falling, with their eigenvectors."""
+    """The k largest eigenvalues of a normalised adjacency matrix, falling, with their eigenvectors."""
     m = len(normal)
-    if m > 200 and k < m // 4:
-        # The start fixes what ARPACK finds to the last bit; the tolerance 0 is rounding.
+    # ARPACK misses some of the repeated eigenvalues that a graph of several components has.
+    if m > 200 and k < m // 4 and connected_components(csr_array(normal), directed=False)[0] == 1:
         values, vectors = eigsh(normal, k, which="LA", v0=np.random.default_rng(0).random(m), tol=0)
         order = np.argsort(-values)
         return values[order], vectors[:, order]
@@ -357,8 +357,10 @@ def clusterability(value: float, null: Any) -> Clusterability:
     0.25
     """
     draws = statistics._finite("null", null, least=2)
+    if not np.isfinite(value):
+        raise ValueError(f"value={value} must be finite")
     spread = float(draws.std())
-    if spread == 0:
+    if np.ptp(draws) == 0:
         raise ValueError(f"null has no spread: all {draws.size} shuffles have n-cut {draws[0]}")
     p = (int((draws < value).sum()) + 1) / (draws.size + 1)
     return Clusterability(float(value), draws, float((value - draws.mean()) / spread), p)

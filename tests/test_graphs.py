@@ -1,0 +1,298 @@
+"""Graphs of networks against loops, numpy and scipy: edges from weights, from kernels, and from correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.nn import functional
+
+from modutils.graphs import (
+    NORMS,
+    correlation_graph,
+    layer_activations,
+    layer_sizes,
+    layer_weights,
+    unit_values,
+    weight_graph,
+)
+from modutils.networks import mlp
+
+# The size of one kernel (height, width), each by another road than the library's.
+KERNEL_NORMS: dict[str, Callable[[np.ndarray], float]] = {
+    "sum": lambda kernel: sum(abs(float(w)) for row in kernel for w in row),
+    "euclidean": lambda kernel: float(np.linalg.norm(kernel.ravel())),
+    "column_sum": lambda kernel: float(np.linalg.norm(np.abs(kernel), ord=1)),
+    "spectral": lambda kernel: float(np.linalg.svd(np.abs(kernel), compute_uv=False)[0]),
+}
+
+
+def random_weights(sizes: list[int], seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal((above, below)) for below, above in pairwise(sizes)]
+
+
+def convolutions(*, normalised: bool, affine: bool = True) -> nn.Sequential:
+    """Three convolutions and a dense layer, all numbers random; eps is so small that it does not count."""
+    torch.manual_seed(0)
+    parts: list[nn.Module] = []
+    for below, above in pairwise([2, 5, 4, 3]):
+        parts.append(nn.Conv2d(below, above, (3, 2), padding=1))
+        if normalised:
+            norm = nn.BatchNorm2d(above, eps=1e-30, affine=affine)
+            norm.running_mean = torch.randn(above)
+            norm.running_var = torch.rand(above) + 0.5
+            if affine:
+                norm.weight.data = torch.randn(above)
+                norm.bias.data = torch.randn(above)
+            parts.append(norm)
+        parts.append(nn.ReLU())
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10)]
+    return nn.Sequential(*parts, *head).double().eval()
+
+
+def of_type(model: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
+    return [part for part in model.modules() if isinstance(part, kind)]
+
+
+def kernels(model: nn.Module) -> list[np.ndarray]:
+    """Of every convolution but the first."""
+    return [part.get_parameter("weight").detach().numpy() for part in of_type(model, nn.Conv2d)[1:]]
+
+
+@pytest.mark.parametrize("sizes", [[1, 1], [4, 3], [5, 2, 4], [3, 6, 2, 5, 1]])
+def test_weight_graph_joins_units_of_consecutive_layers(sizes: list[int]) -> None:
+    weights = random_weights(sizes)
+    expected = nx.Graph()
+    expected.add_nodes_from((layer, unit) for layer, size in enumerate(sizes) for unit in range(size))
+    for layer, block in enumerate(weights):
+        for above in range(sizes[layer + 1]):
+            for below in range(sizes[layer]):
+                expected.add_edge((layer, below), (layer + 1, above), weight=abs(block[above, below]))
+    graph = weight_graph(weights)
+    np.testing.assert_array_equal(graph, nx.to_numpy_array(expected))
+    assert layer_sizes(weights) == sizes
+    assert graph.dtype == np.float64
+
+
+def test_weight_graph_takes_lists_and_tensors() -> None:
+    weights = random_weights([3, 4, 2])
+    expected = weight_graph(weights)
+    np.testing.assert_array_equal(weight_graph([block.tolist() for block in weights]), expected)
+    tensors = [torch.tensor(block, requires_grad=True) for block in weights]
+    np.testing.assert_array_equal(weight_graph(tensors), expected)
+
+
+def test_weight_graph_leaves_its_inputs_alone() -> None:
+    weights = random_weights([3, 4, 2])
+    kept = [block.copy() for block in weights]
+    weight_graph(weights)[:] = 7
+    for block, before in zip(weights, kept, strict=True):
+        np.testing.assert_array_equal(block, before)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([], "weights is empty"),
+        ([np.ones(3)], r"weights\[0\] has shape \(3,\)"),
+        ([np.ones((0, 3))], r"weights\[0\] has shape \(0, 3\)"),
+        ([np.ones((2, 3)), np.ones((4, 3))], r"weights\[1\] .* reads 3 units, but weights\[0\] gives 2"),
+        ([np.ones((2, 3)), np.full((1, 2), np.nan)], r"weights\[1\] has NaN"),
+        ([np.full((1, 2), -np.inf)], r"weights\[0\] has NaN or infinite"),
+    ],
+)
+def test_weight_graph_names_the_weights_that_do_not_fit(weights: list[np.ndarray], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        weight_graph(weights)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_weights_of_a_perceptron_are_sizes_of_its_parameters(norm: str) -> None:
+    model = mlp([6, 5, 4, 3], dropout=0.5)
+    found = layer_weights(model, norm=norm)
+    parameters = [p.detach().numpy() for name, p in model.named_parameters() if name.endswith("weight")]
+    assert len(found) == len(parameters) == 3
+    for block, parameter in zip(found, parameters, strict=True):
+        np.testing.assert_array_equal(block, np.abs(parameter.astype(np.float64)))
+        assert block.dtype == np.float64
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_weights_of_convolutions_are_norms_of_their_kernels(norm: str) -> None:
+    model = convolutions(normalised=False)
+    found = layer_weights(model, norm=norm)
+    assert [block.shape for block in found] == [(4, 5), (3, 4)]
+    for block, kernel in zip(found, kernels(model), strict=True):
+        expected = [[KERNEL_NORMS[norm](one) for one in row] for row in kernel]
+        np.testing.assert_allclose(block, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("norm", NORMS)
+def test_batch_normalisation_scales_the_kernels_of_its_channels(norm: str, affine: bool) -> None:
+    model = convolutions(normalised=True, affine=affine)
+    norms = of_type(model, nn.BatchNorm2d)[1:]
+    for block, kernel, part in zip(layer_weights(model, norm=norm), kernels(model), norms, strict=True):
+        variance = part.get_buffer("running_var").numpy()
+        gain = part.get_parameter("weight").detach().numpy() if affine else np.ones(len(variance))
+        for o, row in enumerate(kernel):
+            scaled = [KERNEL_NORMS[norm](one * gain[o] / variance[o] ** 0.5) for one in row]
+            np.testing.assert_allclose(block[o], scaled, rtol=1e-13)
+
+
+def test_eps_counts_as_variance() -> None:
+    model = convolutions(normalised=True)
+    plain = layer_weights(model)
+    for part in of_type(model, nn.BatchNorm2d):
+        assert isinstance(part, nn.BatchNorm2d)
+        part.eps = 1e-3
+    variance = of_type(model, nn.BatchNorm2d)[1].get_buffer("running_var").numpy()
+    expected = plain[0] * np.sqrt(variance / (variance + 1e-3))[:, None]
+    np.testing.assert_allclose(layer_weights(model)[0], expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_graph_keeps_when_a_channel_and_its_normalisation_share_a_factor(norm: str) -> None:
+    model = convolutions(normalised=True)
+    images = torch.randn(4, 2, 6, 6, dtype=torch.float64)
+    graph, outputs = weight_graph(layer_weights(model, norm=norm)), model(images).detach()
+    scale = torch.tensor([3.0, 0.01, 7.0, 100.0], dtype=torch.float64)
+    convolution, batch_norm = of_type(model, nn.Conv2d)[1], of_type(model, nn.BatchNorm2d)[1]
+    with torch.no_grad():
+        convolution.get_parameter("weight").mul_(scale[:, None, None, None])
+        convolution.get_parameter("bias").mul_(scale)
+        batch_norm.get_buffer("running_mean").mul_(scale)
+        batch_norm.get_buffer("running_var").mul_(scale**2)
+    np.testing.assert_allclose(model(images).detach(), outputs, rtol=1e-10)
+    np.testing.assert_allclose(weight_graph(layer_weights(model, norm=norm)), graph, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(1, 3, 3), nn.Linear(3, 2)), "weights is empty"),
+        (nn.Sequential(nn.ReLU()), "weights is empty"),
+        (nn.Sequential(nn.Linear(4, 3), nn.Linear(5, 2)), r"weights\[1\]"),
+        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, groups=2)), "groups=2"),
+        (
+            nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)),
+            "no running variance",
+        ),
+    ],
+)
+def test_networks_without_a_graph_are_refused(model: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        layer_weights(model)
+
+
+def test_unknown_norms_and_kinds_are_refused() -> None:
+    with pytest.raises(ValueError, match="norm='L1' is unknown; choose one of sum, euclidean"):
+        layer_weights(mlp([3, 2]), norm="L1")
+    with pytest.raises(ValueError, match="kind='kendall' is unknown; choose one of spearman, pearson"):
+        correlation_graph(np.eye(3), "kendall")
+
+
+def samples(*, ties: bool) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((50, 4)) @ rng.standard_normal((4, 7)) + 0.5 * rng.standard_normal((50, 7))
+    return np.maximum(np.round(values), 0) if ties else values
+
+
+@pytest.mark.parametrize("ties", [False, True], ids=["no ties", "ties"])
+def test_correlation_graph_equals_scipy_and_numpy(ties: bool) -> None:
+    values = samples(ties=ties)
+    references = {"spearman": stats.spearmanr(values).statistic, "pearson": np.corrcoef(values.T)}
+    for kind, reference in references.items():
+        expected = reference**2
+        np.fill_diagonal(expected, 0)
+        for given in (values, torch.tensor(values)):
+            graph = correlation_graph(given, kind)
+            np.testing.assert_allclose(graph, expected, atol=1e-13)
+            assert graph.max() <= 1
+
+
+def test_ranks_see_only_the_order() -> None:
+    values = samples(ties=False)
+    np.testing.assert_allclose(correlation_graph(np.exp(values)), correlation_graph(-values), atol=1e-14)
+    assert np.abs(correlation_graph(np.exp(values), "pearson") - correlation_graph(values, "pearson")).max() > 0.1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["spearman", "pearson"])
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e6 / 3])
+def test_constant_units_are_isolated(kind: str, constant: float) -> None:
+    values = samples(ties=False)
+    full = np.insert(values, 3, constant, axis=1)
+    graph = correlation_graph(full, kind)
+    assert not graph[3].any()
+    assert not graph[:, 3].any()
+    np.testing.assert_allclose(np.delete(np.delete(graph, 3, 0), 3, 1), correlation_graph(values, kind), atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.ones(4), r"activations has shape \(4,\)"),
+        (np.ones((1, 4)), r"activations has shape \(1, 4\).*at least 2"),
+        (np.ones((2, 3, 4)), r"activations has shape \(2, 3, 4\)"),
+        (np.array([[1.0, np.nan], [0.0, 1.0]]), "activations has NaN"),
+        (np.array([[1.0, np.inf], [0.0, 1.0]]), "activations has NaN or infinite"),
+    ],
+)
+def test_correlations_need_finite_samples(values: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        correlation_graph(values)
+
+
+@pytest.mark.parametrize("batch_size", [3, 7, 500])
+def test_activations_of_dense_layers_are_those_before_the_relu(batch_size: int) -> None:
+    model = mlp([6, 5, 4, 3]).eval()
+    inputs = torch.randn(7, 6)
+    found = layer_activations(model, ["hidden1", "hidden2", "act2"], inputs, batch_size=batch_size)
+    parameters = [parameter.detach().numpy() for parameter in model.parameters()]
+    first = inputs.numpy() @ parameters[0].T + parameters[1]
+    second = np.maximum(first, 0) @ parameters[2].T + parameters[3]
+    for values, expected in zip(found, (first, second, np.maximum(second, 0)), strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+    assert first.min() < 0
+    assert found[0].dtype == np.float32
+
+
+def test_activations_of_channels_are_mean_sizes_over_space() -> None:
+    model = convolutions(normalised=False)
+    inputs = torch.randn(5, 2, 6, 4, dtype=torch.float64)
+    (found,) = layer_activations(model, ["2"], inputs, batch_size=2)
+    first, second = (dict(model.named_children())[name] for name in ("0", "2"))
+    maps = functional.conv2d(inputs, first.get_parameter("weight"), first.get_parameter("bias"), padding=1).relu()
+    maps = functional.conv2d(maps, second.get_parameter("weight"), second.get_parameter("bias"), padding=1)
+    assert maps.min() < 0
+    expected = [[np.mean([abs(v) for v in channel.ravel()]) for channel in image] for image in maps.detach().numpy()]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_activations_need_a_fitting_network_and_leave_no_hook() -> None:
+    model = mlp([4, 3, 2]).eval()
+    with pytest.raises(ValueError, match=r"layer='conv1' is unknown; the model has flatten, hidden1"):
+        layer_activations(model, ["hidden1", "conv1"], torch.ones(2, 4))
+    with pytest.raises(ValueError, match=r"inputs has shape \(0, 4\)"):
+        layer_activations(model, ["hidden1"], torch.ones(0, 4))
+    with pytest.raises(ValueError, match=r"model is in training mode"):
+        layer_activations(model.train(), ["hidden1"], torch.ones(2, 4))
+    cubes = nn.Sequential(nn.Linear(4, 3)).eval()
+    with pytest.raises(ValueError, match=r"a layer gives shape \(2, 5, 3\)"):
+        layer_activations(cubes, ["0"], torch.ones(2, 5, 4))
+    assert not cubes[0]._forward_hooks
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (2, 3, 4, 5, 6)])
+def test_outputs_of_other_shapes_have_no_units(shape: tuple[int, ...]) -> None:
+    outputs: Tensor = torch.ones(shape)
+    with pytest.raises(ValueError, match="a layer gives shape"):
+        unit_values(outputs)
