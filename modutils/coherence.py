@@ -315,19 +315,20 @@ def feature_visualization(
     if not len(unit_sets) or steps < 0 or batch_size < 1:
         raise ValueError(f"{len(unit_sets)} sets, steps={steps}, batch_size={batch_size}: need at least 1, 0 and 1")
     channels, height, width = shape
-    device = next(model.parameters()).device
+    like = next(model.parameters())
     values = _values_of(model, layer)
     with torch.no_grad():
-        units = values(torch.zeros(1, *shape, device=device)).shape[1]
-    masks = torch.zeros(len(unit_sets), units, device=device)
+        units = values(like.new_zeros(1, *shape)).shape[1]
+    masks = like.new_zeros(len(unit_sets), units)
     for mask, members in zip(masks, unit_sets, strict=True):
         index = np.asarray(members)
-        if not index.size or index.min() < 0 or index.max() >= units:
+        whole = index.size and np.issubdtype(index.dtype, np.integer)
+        if not whole or index.min() < 0 or index.max() >= units:
             raise ValueError(f"unit set {members!r}: needed are units in 0 ... {units - 1}, at least one")
-        mask[torch.as_tensor(index, device=device)] = 1
+        mask[torch.as_tensor(index, device=like.device)] = 1
     frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width))
-    scale = ((height * width) ** 0.5 / frequency.clamp(min=1 / max(height, width))).to(device)
-    noise = torch.randn(channels, *scale.shape, 2, generator=torch.Generator().manual_seed(seed)) * deviation
+    scale = ((height * width) ** 0.5 / frequency.clamp(min=1 / max(height, width))).to(like)
+    noise = torch.randn(channels, *scale.shape, 2, generator=torch.Generator().manual_seed(seed)).to(like) * deviation
 
     def image(coefficients: Tensor) -> Tensor:
         # Lucid divides by 4, "a magic number".
@@ -338,8 +339,7 @@ def feature_visualization(
     model.requires_grad_(False)
     try:
         for mask in masks.split(batch_size):
-            start = noise.to(device).expand(len(mask), *noise.shape).clone()
-            coefficients = start.requires_grad_()
+            coefficients = noise.expand(len(mask), *noise.shape).clone().requires_grad_()
             optimizer = torch.optim.Adam([coefficients], lr=learning_rate, fused=True)
             for _ in range(steps):
                 optimizer.zero_grad(set_to_none=True)

@@ -135,22 +135,22 @@ def _measure(subject: Subjects, number: int, sets: list[np.ndarray], counts: np.
     """Every statistic of every set of units of a layer; NaN nowhere, so that ranks are defined."""
     layer = subject.layers[number]
     classes = np.bincount(subject.labels)
-    changes = (counts - subject.intact) / classes
-    ranges = coherence.class_ranges(changes)
+    # Classes are equally large, so the changes are integers before they are shares: equal sets are tied.
+    ranges = coherence.class_ranges(counts - subject.intact)
+    spread = ranges.spread / classes[0]
     seen = coherence.feature_visualization(subject.model, layer.before, sets, tuple(subject.images.shape[1:]))  # type: ignore[arg-type]
     member = np.zeros((len(sets), subject.drive[number].shape[1]), dtype=np.float32)
     for row, units in zip(member, sets, strict=True):
         row[units] = 1
-    drop = -changes.mean(axis=1)
+    drop = (subject.intact.sum() - counts.sum(axis=1)) / classes.sum()
     return {
-        # Classes are equally large, so a sum of integers: equal sets are tied.
-        "importance": (subject.intact.sum() - counts.sum(axis=1)) / classes.sum(),
+        "importance": drop,
         "normalised range": ranges.normalised,
         "score": seen.scores.astype(float),
         "entropy": coherence.softmax_entropy(seen.logits.double()),
         "entropy, single precision": coherence.softmax_entropy(seen.logits).astype(float),
-        "spread": ranges.spread,
-        "matched spread": _residual(ranges.spread, drop).round(12),
+        "spread": spread,
+        "matched spread": _residual(spread, drop).round(12),
         "label entropy": coherence.label_entropy(member @ subject.drive[number].T, subject.classes),
     }
 
