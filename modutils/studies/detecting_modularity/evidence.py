@@ -67,9 +67,9 @@ class Tested(NamedTuple):
         scores = self.values[which]["scores"][list(proxies.STATISTICS).index(statistic)].astype(float)
         return float(statistics.rank_p_values(scores[:1], scores[None, 1:])[0])
 
-    def effect(self, which: str, statistic: str) -> float:
-        """Mean over sub-clusters of 2t / (t + r̄)."""
-        return float(np.mean(proxies.column(self.values[which], statistic, "effect")))
+    def effect(self, which: str, statistic: str, *, control: bool = False) -> float:
+        """Mean over sub-clusters of 2t / (t + r̄), of the partition or of a random one in its place."""
+        return float(np.mean(proxies.column(self.values[which], statistic, ("control_" if control else "") + "effect")))
 
     def excess(self, which: str, statistic: str) -> float:
         """Mean over sub-clusters of the statistic minus its mean over random sets."""

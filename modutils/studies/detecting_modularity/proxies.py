@@ -92,8 +92,8 @@ def test_partition(subject: Subjects, labels: Sequence[np.ndarray], *, seed: int
         ``layer``, ``size``, ``live`` (sub-clusters,): number of the layer, units in the sub-cluster, units that have a
         cluster. ``lost`` (sub-clusters, classes): correct predictions that the lesion costs. Then arrays with a row for
         each of `STATISTICS` and a column for each sub-cluster, 0 where it is too small: ``value``, ``null_mean`` over
-        the random sets, ``effect`` (`statistics.relative_effect`), and p-values as ranks: ``mid`` in units of
-        1/(2(n + 1)), ``ignored`` in units of 1/(n + 1), each also for one more random partition (``control_…``).
+        the random sets; ``effect`` (`statistics.relative_effect`), and p-values as ranks, ``mid`` in units of
+        1/(2(n + 1)) and ``ignored`` in units of 1/(n + 1), these also for one more random partition (``control_…``).
         ``scores`` (statistics, n + 1) as `statistics.partition_scores`.
     """
     generator = np.random.default_rng(seed)
@@ -185,11 +185,16 @@ def _ranked(table: np.ndarray, alternative: str) -> dict[str, np.ndarray]:
             p = statistics.rank_p_values(values, null, alternative, ties=ties)
             ranks[prefix + ties] = (p * unit).round().astype(np.uint8)
     scores = statistics.partition_scores(true, null, alternative) if len(true) else np.zeros(DRAWS + 1)
-    value, mean = (np.minimum(numbers, INFINITE) for numbers in (true, np.minimum(null, INFINITE).mean(axis=1)))
+    value, other, mean = (
+        np.minimum(true, INFINITE),
+        np.minimum(control, INFINITE),
+        np.minimum(null, INFINITE).mean(axis=1),
+    )
+    effects = (statistics.relative_effect(x, mean).clip(-INFINITE, INFINITE) for x in (value, other))
     return {
         "value": value.astype(np.float16),
         "null_mean": mean.astype(np.float16),
-        "effect": statistics.relative_effect(value, mean).clip(-INFINITE, INFINITE).astype(np.float16),
+        **{name: x.astype(np.float16) for name, x in zip(("effect", "control_effect"), effects, strict=True)},
         **ranks,
         "scores": scores.astype(np.float32),
     }
