@@ -64,7 +64,16 @@ def test_a_piece_of_work_without_data_set_is_about_truth_tables(tmp_path: Path) 
 def test_every_benchmark_is_shown() -> None:
     soup = BeautifulSoup(reports.benchmarks(), "html.parser")
     shown = {cell.text.split(":")[0] for cell in soup.select("td:first-child")}
-    assert shown == {"attribution", "coclustering", "lesions", "modularity", "sculpting", "similarity", "stacked"}
+    assert shown == {
+        "attribution",
+        "coclustering",
+        "lesions",
+        "modularity",
+        "sculpting",
+        "similarity",
+        "spectral",
+        "stacked",
+    }
     some = BeautifulSoup(reports.benchmarks("lesions"), "html.parser")
     assert {cell.text.split(":")[0] for cell in some.select("td:first-child")} == {"lesions"}
     with pytest.raises(ValueError, match="no benchmark is called 'lesion'; there are attribution, "):

@@ -373,7 +373,7 @@ def plan(scale: str) -> list[Cell]:
     def add(stage: str, dataset: str, over: range, **params: Any) -> None:
         cells.extend(Cell(STUDY, stage, {"dataset": dataset, **params, "seed": seed}) for seed in over)
 
-    extra = ("independent", "redundant") if quick else ("l1", "independent", "redundant", "cnn")
+    extra = () if quick else ("l1", "independent", "redundant", "cnn")
     for dataset in datasets:
         for kind in MAIN:
             add("train", dataset, seeds, kind=kind)
