@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,9 +92,14 @@ class Evidence:
 
     def recorded(self, stage: str, **params: Any) -> list[Cell]:
         """The planned cells with these parameters that have a record."""
-        wanted = {"dataset": self.dataset, **params}.items()
-        planned = [cell for cell in self.results.cells if cell.stage == stage and wanted <= dict(cell.params).items()]
-        return [cell for cell in planned if records.is_recorded(cell, self.results.folder)]
+        wanted = params.items()
+        return [cell for cell in self._there if cell.stage == stage and wanted <= dict(cell.params).items()]
+
+    @cached_property
+    def _there(self) -> list[Cell]:
+        """All cells of the data set that have a record; looking for files is slow."""
+        own = [cell for cell in self.results.cells if cell.params["dataset"] == self.dataset]
+        return [cell for cell in own if records.is_recorded(cell, self.results.folder)]
 
     def _read(self, stage: str, **params: Any) -> list[tuple[int, dict[str, Any]]]:
         found = []
