@@ -70,18 +70,23 @@ class Tested(NamedTuple):
 
     def effect(self, which: str, statistic: str, *, control: bool = False) -> float:
         """Mean over sub-clusters of 2t / (t + r̄), of the partition or of a random one in its place."""
-        return float(np.mean(proxies.column(self.values[which], statistic, ("control_" if control else "") + "effect")))
+        return _mean(proxies.column(self.values[which], statistic, ("control_" if control else "") + "effect"))
 
     def excess(self, which: str, statistic: str) -> float:
         """Mean over sub-clusters of the statistic minus its mean over random sets."""
         tested = self.values[which]
         difference = proxies.column(tested, statistic, "value") - proxies.column(tested, statistic, "null_mean")
-        return float(np.mean(difference))
+        return _mean(difference)
 
     @property
     def intact(self) -> float:
         """Mean over classes of the accuracy of the intact network on the test images of the lesions."""
         return float(np.mean(self.values["intact"]) / self.values["per_class"])
+
+
+def _mean(values: np.ndarray) -> float:
+    """NaN without values: a partition may have no sub-cluster that is large enough."""
+    return float(np.mean(values)) if values.size else np.nan
 
 
 class Evidence:
@@ -155,8 +160,9 @@ def paired(first: Sequence[Any], second: Sequence[Any], number: Any) -> np.ndarr
 
 
 def interval(values: Any) -> Interval:
-    """Mean with Student's t interval; a single value has none."""
+    """Mean with Student's t interval; a single value has none. Networks without a value, NaN, are left out."""
     array = np.asarray(values, dtype=float)
+    array = array[np.isfinite(array)]
     if array.size >= 2:
         return statistics.mean_interval(array)
     mean = float(array[0]) if array.size else np.nan

@@ -276,7 +276,7 @@ def further_cuts(of: Of) -> Figure:
 @figure
 def activation_cuts(of: Of) -> Figure:
     """N-cut of graphs of activations beside shuffled edges, and their agreement with the partition by weights."""
-    shown = _recorded([group for band in BANDS for group in band], of, _cuts)
+    shown = _recorded(ROWS, of, _cuts)
     made, axes = _panels(len(of), 2, 0.7 + (0.55 + 0.34 * len(shown)) * len(of))
     for row, (name, evidence) in enumerate(of.items()):
         left, right = axes[row]
