@@ -855,6 +855,45 @@ boxes("M1", "M3", "M4", "M5", "M6", "M7")
 # %% mystnb={"figure": {"name": "fig-dm-drops", "caption": "Every sub-cluster of the weights/global partitions (all seeds): the accuracy that its lesion costs against the mean cost of its random sets, in percentage points; colours are hidden layers. On the line a sub-cluster is as important as a random set. Look how few of them lie far above it."}, "image": {"alt": "Scatter plots of accuracy drops against the mean drop of random sets, with the diagonal", "width": "100%"}} tags=["hide-input"]
 figures.drops(of)
 
+
+# %% tags=["remove-input"]
+def by_layer(where, kind, state):
+    """Extra drop over random sets in points, hidden layer by hidden layer, as text."""
+    found = [one.values["weights/global"] for one in where.tested(kind, state)]
+    layer = np.concatenate([one["layer"] for one in found])
+    extra = [
+        100 * (proxies.column(one, "importance", "value") - proxies.column(one, "importance", "null_mean"))
+        for one in found
+    ]
+    extra = np.concatenate(extra)
+    return ", ".join(f"{extra[layer == number].mean():.1f}" for number in np.unique(layer))
+
+
+def entries(where, statistic, which):
+    """Mean effects of plain networks, untrained and trained, as text."""
+    return " and ".join(
+        f"{evidence.interval([one.effect(which, statistic) for one in where.tested('plain', state)]).mean:.3f}"
+        for state in ("untrained", "trained")
+    )
+
+
+remark(
+    lambda: (
+        "**What we see.** Importance is in every group and in every partition, and it is not there before training. How much it is depends on where one looks. In the four hidden layers of pruned networks a "
+        "sub-cluster by weights costs, beyond a random set, "
+        + "; ".join(f"{by_layer(where, 'plain', 'pruned')} points ({name})" for name, where in of.items())
+        + ". The last layer stands out. A cluster that holds an output holds most of what is left of the units that feed it, and a lesion takes these together, while a random set leaves each output most of its own. "
+        "In plain networks it is "
+        + "; ".join(
+            f"{by_layer(where, 'plain', 'trained')} ({name}, layers with sub-clusters)" for name, where in of.items()
+        )
+        + ". The score of feature visualisation is significant too, with an effect of a few percent. But for partitions by activations it is so before training as well: units that go together can be "
+        "driven together, whatever they mean. Mean effects of the score there, untrained and trained: "
+        + "; ".join(f"{entries(where, 'score', 'activations/global')} ({name})" for name, where in of.items())
+        + ". Class by class the published range shows nothing, and neither does the entropy."
+    )
+)
+
 # %% mystnb={"figure": {"name": "fig-dm-classes", "caption": "One pruned network ({glue:text}`dataset`): accuracy that each lesion costs, class by class, in percentage points. Rows are sub-clusters (hidden layer, number of units). Look for rows with one dark cell: those would be coherent by class."}, "image": {"alt": "Table of accuracy drops with sub-clusters in rows and classes in columns", "width": "100%"}} tags=["hide-input"]
 figures.classes(first)
 
@@ -892,6 +931,36 @@ figures.calibration(of)
 # %% tags=["remove-input"]
 boxes("M9")
 
+
+# %% tags=["remove-input"]
+def alarms(statistic, ties):
+    """Share of random partitions that look significant at 5 %."""
+    found = [
+        one.fisher(which, statistic, ties=ties, control=True)
+        for where in of.values()
+        for kind, state in cells.TESTED
+        for one in where.tested(kind, state)
+        for which in cells.PARTITIONS
+    ]
+    return f"{np.mean(np.array(found) <= 0.05):.0%}"
+
+
+remark(
+    lambda: (
+        "**What we see.** With the published rule random partitions look significant at the level of 5 % far too often: "
+        + ", ".join(
+            f"{alarms(name, 'ignored')} for {name}"
+            for name in ("importance", "normalised range", "entropy, single precision")
+        )
+        + ". With mid-p-values it is "
+        + ", ".join(
+            f"{alarms(name, 'mid')} for {name}" for name in ("importance", "normalised range", "score", "entropy")
+        )
+        + ". These are not uniform either: the curves lie above the diagonal, so the test is too careful. There are two reasons. Ties make a p-value less variable. And the parts of one layer share its units out among "
+        "them: where one has more than its share, others have less, most of all for the score, which is close to a sum over units. So half of M9 fails, on the safe side."
+    )
+)
+
 # %% [markdown]
 # Fisher's method assumes that the p-values of a network's sub-clusters are independent. They share one network and one test set. So we also rank whole partitions among partitions with permuted labels, which assumes nothing of the kind
 # ({numref}`fig-dm-permutation`).
@@ -909,11 +978,27 @@ figures.permutation(of)
 # %% mystnb={"figure": {"name": "fig-dm-spreads", "caption": "Fisher's p for three ways to measure how unevenly a lesion falls on the classes; weights/global, and in the last row the ten true modules, each of which serves one class. Look at the last row: which measure sees them?"}, "image": {"alt": "Rows of dots on an axis of p-values for three statistics", "width": "100%"}} tags=["hide-input"]
 figures.spreads(of)
 
-# %% mystnb={"figure": {"name": "fig-dm-true", "caption": "True modules (separate, one a class) and planted groups (larger first weights within groups, then trained): p-values and effects of four statistics. Dots: one network each. Look whether planted groups, which stay easy to cut (C7), are also important and coherent."}, "image": {"alt": "Panels of p-values and effects for networks with true modules and with planted groups", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-true", "caption": "True modules (separate, one a class) and planted groups (larger first weights within groups, then trained): p-values and effects of four statistics. Dots: one network each. Look at the size of the effects: planted groups are detected nearly as surely, but they matter far less."}, "image": {"alt": "Panels of p-values and effects for networks with true modules and with planted groups", "width": "100%"}} tags=["hide-input"]
 figures.true_modules(of)
 
 # %% tags=["remove-input"]
 boxes("M10")
+
+# %% tags=["remove-input"]
+remark(
+    lambda: (
+        "**What we see.** Ten modules that serve one class each are the clearest case of class-wise structure there can be, and the published range does not see them. Why not? Without its module an output is stuck at its bias, "
+        "while the outputs of the wrong classes are far below. So images of all the *other* classes go to it, and its own class loses nothing. The damage is large and falls on nine classes of ten: the range is as large as it can be, "
+        "and so is the mean that divides it. The range itself sees them. *Planted groups*, which only start with larger weights, are seen as well, although they are free to dissolve: their "
+        "importance has "
+        + "; ".join(
+            f"p = {min(one.fisher('planted', 'importance') for one in where.tested('planted', 'trained')):.1g} to "
+            f"{max(one.fisher('planted', 'importance') for one in where.tested('planted', 'trained')):.1g} ({name})"
+            for name, where in of.items()
+        )
+        + "."
+    )
+)
 
 # %% [markdown]
 # ### How many clusters, how many images?

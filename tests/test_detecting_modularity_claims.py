@@ -125,7 +125,7 @@ TRAINED, PRUNED, FRESH = (f"subclusters plain {state} 16" for state in ("trained
 PLAIN = {"plain_trained": (10, -3), "plain_pruned": (10, -9)}
 A, ZERO = {"plain_trained": (10, -5)}, {"plain_trained": (10, 0), "plain_pruned": (10, 0)}
 START = {"plain_trained": (10, -5), "plain_pruned": (9, -10)}
-CNN, ACTIVE, KS = "subclusters cnn trained 12", "activations/global", (8, 12, 16, 24)
+CNN, ACTIVE, KS = "filters", "activations/global", (8, 12, 16, 24)
 
 
 def c10(**groups: Any) -> dict[str, Any]:
@@ -327,7 +327,7 @@ def test_data_sets_that_are_unknown_or_not_recorded_are_refused(tmp_path: Path) 
 
 
 def test_networks_have_their_own_k_and_images(tmp_path: Path) -> None:
-    written = [("plain", "pruned"), ("plain", "trained"), ("cnn", "trained")]
+    written = [("plain", "pruned"), ("plain", "trained")]
     for cell in PAPER:
         own = {**cell.params}
         if cell.stage == "subclusters" and own["dataset"] == "mnist" and (own["kind"], own["state"]) in written:
@@ -343,8 +343,7 @@ def test_networks_have_their_own_k_and_images(tmp_path: Path) -> None:
     assert seen("plain", "pruned", k=12) == [(12, 200, seed) for seed in range(5)]
     assert seen("plain", "trained", k=8) == [(8, 200, 0)]
     assert seen("plain", "trained", all_images=True) == [(16, 892, 0)]
-    assert seen("cnn", "trained") == [(12, 100, seed) for seed in range(3)]
-    assert seen("cnn", "trained", k=16) == seen("plain", "pruned", k=7) == seen("dropout", "trained") == []
+    assert seen("plain", "pruned", k=7) == seen("dropout", "trained") == []
     assert Evidence(of.results, "fashion-mnist").tested("plain", "trained") == []
 
 

@@ -105,8 +105,8 @@ def _difference(of: Evidence, first: tuple[str, str], second: tuple[str, str], n
     return evidence.interval(evidence.paired(of.cuts(*first), of.cuts(*second), lambda cut: getattr(cut.of(), number)))
 
 
-def _groups(of: Evidence, k: int | None = None) -> dict[tuple[str, str], list[Tested]]:
-    return {group: found for group in GROUPS if len(found := of.tested(*group, k=k)) >= LEAST}
+def _groups(of: Evidence) -> dict[tuple[str, str], list[Tested]]:
+    return {group: found for group in GROUPS if len(found := of.tested(*group)) >= LEAST}
 
 
 def _combined(groups: Mapping[tuple[str, str], list[Tested]], which: str, statistic: str) -> dict[str, float]:
@@ -360,7 +360,7 @@ def _m1(of: Evidence) -> Finding:
 
 
 def _m2(of: Evidence) -> Finding:
-    found = of.tested("cnn", "trained")
+    found = of.filters()
     if len(found) < LEAST:
         return _untestable("Convolutional networks are not part of this scale.")
     p, extra = evidence.combined(found, GLOBAL, "importance"), _excess(found, GLOBAL)

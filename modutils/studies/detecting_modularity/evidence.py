@@ -121,14 +121,17 @@ class Evidence:
         """N-cuts of every seed of a group of networks."""
         return [Cut(*one) for one in self._read("cuts", kind=kind, state=state)]
 
-    def tested(self, kind: str, state: str, *, k: int | None = None, all_images: bool = False) -> list[Tested]:
-        """Sub-clusters of every seed of a group of networks; of a CNN with its own k and number of images."""
+    def tested(self, kind: str, state: str, *, k: int = cells.K_PROXY, all_images: bool = False) -> list[Tested]:
+        """Sub-clusters of every seed of a group of MLPs."""
         own = [cell.params["per_class"] for cell in self.recorded("subclusters", kind=kind, state=state)]
         if not own:
             return []
-        k = k or (cells.K_CUT if kind == "cnn" else cells.K_PROXY)
         per_class = cells.ALL if all_images else min(own)
         return [Tested(*one) for one in self._read("subclusters", kind=kind, state=state, k=k, per_class=per_class)]
+
+    def filters(self, state: str = "trained") -> list[Tested]:
+        """Sub-clusters of every seed of the CNN, of the partition by weights."""
+        return [Tested(*one) for one in self._read("filters", state=state)]
 
     def blocks(self) -> list[Tested]:
         """Networks whose planted groups are true modules."""

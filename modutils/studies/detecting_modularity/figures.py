@@ -78,6 +78,7 @@ STAGES = {
     "train": "train and prune a network",
     "cuts": "n-cuts of a network and its shuffles",
     "subclusters": "test the sub-clusters of a network",
+    "filters": "test the sub-clusters of a CNN",
     "blocks": "train and test true modules",
     "penalised": "train with the penalty, and test",
     "pictures": "images that drive sub-clusters",
