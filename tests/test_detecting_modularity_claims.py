@@ -125,7 +125,7 @@ TRAINED, PRUNED, FRESH = (f"subclusters plain {state} 16" for state in ("trained
 PLAIN = {"plain_trained": (10, -3), "plain_pruned": (10, -9)}
 A, ZERO = {"plain_trained": (10, -5)}, {"plain_trained": (10, 0), "plain_pruned": (10, 0)}
 START = {"plain_trained": (10, -5), "plain_pruned": (9, -10)}
-CNN, ACTIVE, KS = "filters", "activations/global", (8, 12, 16, 24)
+CNN, ACTIVE, KS = "filters trained", "activations/global", (8, 12, 16, 24)
 
 
 def c10(**groups: Any) -> dict[str, Any]:
