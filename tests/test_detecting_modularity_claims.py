@@ -291,7 +291,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 LOST = {
     "": "",
     "cuts": "C1 C2 C3 C4 C5 C6 C7 C8 C10",
-    "subclusters": "M1 M2 M3 M4 M5 M6 M7 M8 M9",
+    "subclusters": "M1 M3 M4 M5 M6 M7 M8 M9",
+    "filters": "M2",
     "blocks penalised": "C9 M10",
 }
 
