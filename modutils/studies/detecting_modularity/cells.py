@@ -365,9 +365,9 @@ TESTED = (
 )
 SWEPT = (8, 12, 24)  # further numbers of clusters, on one seed
 STRENGTHS = (0.0, 0.1, 1.0)  # of the penalty on clusterability; the authors take 0.1
-#: Test images of every class that lesions are tested on: 2000 in all, of a CNN 1000; for one seed as many of every
-#: class as the rarest one has.
-FEW, CNN_FEW, ALL = 200, 100, 892
+#: Test images of every class that lesions are tested on: 2000 in all, of a CNN 500; for one seed as many of every class
+#: as the rarest one has.
+FEW, CNN_FEW, ALL = 200, 50, 892
 
 
 def plan(scale: str) -> list[Cell]:

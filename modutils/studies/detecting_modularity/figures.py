@@ -408,7 +408,8 @@ def pictures(of: Evidence, which: str = "weights/global") -> Figure:
                 place = row * half + column
                 ax.imshow(seen["image"][place], cmap="Greys", vmin=0, vmax=255)
                 ax.spines[:].set(visible=True, color="#bbbbbb")
-                score = f"score {seen['score'][place]:.3g}"
+                reached = seen["score"][place]
+                score = f"score {reached:.0f}" if reached >= 100 else f"score {reached:.3g}"
                 ax.set_title(f"{seen['size'][place]} units\n{score}" if row == 0 else score, fontsize=10, loc="center")
             layer = name.rsplit(", ", 1)[1]
             axes[2 * block + row, 0].set_ylabel(f"{layer}\n{words}" if row == 0 else words, fontsize=10)
