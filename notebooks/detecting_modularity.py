@@ -1007,7 +1007,7 @@ remark(
 #
 # The number of clusters $k$ must be chosen, and never by the result. {numref}`fig-dm-k` varies it.
 
-# %% mystnb={"figure": {"name": "fig-dm-k", "caption": "Fisher's p of importance and score for other numbers of clusters, weights/global; one network of each group, all seeds where there are more. Look whether a curve crosses the line at 0.05."}, "image": {"alt": "Curves of p-values against the number of clusters for four groups", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-k", "caption": "Fisher's p of importance and score for other numbers of clusters, weights/global; one network of each group. Look whether a curve crosses the line at 0.05."}, "image": {"alt": "Curves of p-values against the number of clusters for four groups", "width": "100%"}} tags=["hide-input"]
 figures.clusters(of)
 
 # %% tags=["remove-input"]

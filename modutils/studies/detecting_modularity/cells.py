@@ -416,12 +416,9 @@ def plan(scale: str) -> list[Cell]:
         return cells
     for dataset in datasets:
         add("filters", dataset, fewer, state="trained", k=K_CUT, per_class=CNN_FEW)
-        # Stored results of the authors are for pruned networks with 12 clusters.
-        add("subclusters", dataset, seeds, kind="plain", state="pruned", k=K_CUT, per_class=few)
         for kind, state in TESTED[1:5]:
             for k in SWEPT:
-                if (kind, state, k) != ("plain", "pruned", K_CUT):
-                    add("subclusters", dataset, range(1), kind=kind, state=state, k=k, per_class=few)
+                add("subclusters", dataset, range(1), kind=kind, state=state, k=k, per_class=few)
     for kind, state in TESTED[1:5]:
         add("subclusters", "mnist", range(1), kind=kind, state=state, k=K_PROXY, per_class=ALL)
     return cells
