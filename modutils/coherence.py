@@ -222,8 +222,8 @@ def class_ranges(changes: ArrayLike) -> ClassRanges:
     Returns
     -------
     ClassRanges
-        ``spread`` (sets,), at least 0, in the unit of the changes. ``normalised`` (sets,) = spread / |mean change|: 0
-        where nothing changes at all, infinite where changes cancel.
+        ``spread`` (sets,), at least 0, in the unit of the changes. ``normalised`` (sets,) is the spread over the size
+        of the mean change: 0 where nothing changes at all, infinite where changes cancel.
 
     Raises
     ------
@@ -278,9 +278,9 @@ def feature_visualization(
     """For each set of units, an image that drives all of them far from 0.
 
     The image is a sigmoid of a Fourier series whose coefficients are scaled by 1/frequency, and Adam climbs the sum
-    over the units of |value|, the mean over space for a channel. These are the defaults of Lucid without its random
-    transformations (Olah, Mordvintsev & Schubert 2017). Adam works coefficient by coefficient, so many images in one
-    optimisation come out as each would alone; all start from one draw of noise.
+    over the units of the size of the value, its mean over space for a channel. These are the defaults of Lucid without
+    its random transformations (Olah, Mordvintsev & Schubert 2017). Adam works coefficient by coefficient, so many
+    images in one optimisation come out as each would alone; all start from one draw of noise.
 
     Parameters
     ----------
@@ -399,7 +399,7 @@ def label_entropy(drive: ArrayLike, classes: ArrayLike, *, top: int = 10) -> np.
     Parameters
     ----------
     drive : array_like
-        (sets, N) how much each image drives each set, such as the sum of |value| over its units.
+        (sets, N) how much each image drives each set, such as the sum of the sizes of its units' values.
     classes : array_like
         (N,) non-negative integers.
     top : int

@@ -25,8 +25,8 @@ def layer_weights(model: nn.Module, *, norm: str = "sum") -> list[np.ndarray]:
     A network of linear layers gives every one of them, so inputs and outputs are nodes. A network with convolutions
     gives the convolutions but the first: nodes are filters, and the kernel from the images and the dense layers are
     left out (Hod et al. 2021). The weight between two filters is a norm of the kernel that joins them. Batch
-    normalisation that follows a convolution scales the weights into filter o by |γ_o| / √(variance_o + ε), so that
-    the graph does not depend on how a filter and its normalisation share a factor.
+    normalisation that follows a convolution scales the weights into filter o by the size of γ_o / √(variance_o + ε), so
+    that the graph does not depend on how a filter and its normalisation share a factor.
 
     Parameters
     ----------

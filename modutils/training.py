@@ -136,7 +136,7 @@ def prune(
     every : int
         Steps between two prunings, at least 1; the last step prunes too.
     l1 : float
-        Penalty l1 Σ|W| on the weights of these layers, in nats.
+        Penalty ``l1 Σ|W|`` on the weights of these layers, in nats.
 
     Raises
     ------

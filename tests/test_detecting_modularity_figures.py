@@ -66,7 +66,7 @@ def sub_clusters(draw: np.random.Generator) -> dict[str, Any]:
         "live": np.full(len(SIZES), 50, dtype=np.int16),
         "lost": draw.integers(0, 60, (len(SIZES), 10)).astype(np.int16),
         **{name: (draw.uniform(0.1, 0.9, shape) * fits).astype(np.float16) for name in ("value", "null_mean")},
-        "effect": draw.uniform(0.5, 1.5, shape).astype(np.float16),
+        **{name: draw.uniform(0.5, 1.5, shape).astype(np.float16) for name in ("effect", "control_effect")},
         **ranks,
         "scores": draw.uniform(0.5, 2, (len(shape), proxies.DRAWS + 1))[[0] * shape[0]].astype(np.float32),
     }
