@@ -194,7 +194,7 @@ def _c4(of: Evidence) -> Finding:
 def _c5(of: Evidence) -> Finding:
     found = {state: of.cuts("l1", state) for state in ("trained", "pruned")}
     if min(map(len, found.values())) < LEAST:
-        return _untestable("Networks with an L1 penalty are not part of this scale.")
+        return _untestable("Networks with an L1 penalty are not part of this scale, or fewer than three are recorded.")
     above = {state: all(cut.of().z > 0 for cut in cuts) for state, cuts in found.items()}
     words = []
     for state, cuts in found.items():
@@ -221,7 +221,7 @@ def _c5(of: Evidence) -> Finding:
 def _c6(of: Evidence) -> Finding:
     found = {state: of.cuts("cnn", state) for state in ("trained", "pruned")}
     if min(map(len, found.values())) < LEAST:
-        return _untestable("Convolutional networks are not part of this scale.")
+        return _untestable("Convolutional networks are not part of this scale, or fewer than three are recorded.")
     below = {state: sum(cut.of().p <= LEVEL for cut in cuts) for state, cuts in found.items()}
     z = {state: [cut.of().z for cut in cuts] for state, cuts in found.items()}
     norms = [cut.of(norm).z for cut in found["trained"] for norm in ("euclidean", "column_sum", "spectral")]
@@ -362,7 +362,7 @@ def _m1(of: Evidence) -> Finding:
 def _m2(of: Evidence) -> Finding:
     found = of.filters()
     if len(found) < LEAST:
-        return _untestable("Convolutional networks are not part of this scale.")
+        return _untestable("Convolutional networks are not part of this scale, or fewer than three are recorded.")
     p, extra = evidence.combined(found, GLOBAL, "importance"), _excess(found, GLOBAL)
     fisher = [one.fisher(GLOBAL, "importance") for one in found]
     nil = extra.high < 1
