@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "test")
 _FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
 NAMES = ("digits", *_FOLDERS)
+CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 
 # MD5 of the expanded files, as their authors published them.
 _MD5 = {
@@ -107,6 +108,24 @@ def load(
     pixels, labels = _digits(split) if name == "digits" else _idx(name, split, root)
     scale = 16 if name == "digits" else 255
     return pixels[:limit, None].float() / scale, labels[:limit].clone()
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """What the ten classes are called, in the order of their labels.
+
+    Raises
+    ------
+    ValueError
+        Unknown name.
+
+    Examples
+    --------
+    >>> class_names("fashion-mnist")[:2]
+    ('T-shirt', 'trouser')
+    """
+    if name not in NAMES:
+        raise ValueError(f"name={name!r} is unknown; choose one of {', '.join(NAMES)}")
+    return CLOTHES if name == "fashion-mnist" else tuple("0123456789")
 
 
 def checksums(name: str, split: str) -> dict[str, str]:

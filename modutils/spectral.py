@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
 
-from modutils import graphs, statistics
+from modutils import graphs
 
 #: Below this singular value the shortcut's other half of an eigenvector would be noise divided by noise.
 _SMALLEST = 1e-6  # a true 0 comes out of the square root of rounding near 1e-8
@@ -356,9 +356,9 @@ def clusterability(value: float, null: Any) -> Clusterability:
     >>> clusterability(8.0, [10.0, 10.2, 9.8]).p
     0.25
     """
-    draws = statistics._finite("null", null, least=2)
-    if not np.isfinite(value):
-        raise ValueError(f"value={value} must be finite")
+    draws = np.asarray(null, dtype=float).ravel()
+    if draws.size < 2 or not np.isfinite(draws).all() or not np.isfinite(value):
+        raise ValueError(f"value={value} and null, {draws.size} numbers: needed are finite ones, null at least two")
     spread = float(draws.std())
     if np.ptp(draws) == 0:
         raise ValueError(f"null has no spread: all {draws.size} shuffles have n-cut {draws[0]}")

@@ -5,14 +5,27 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from modutils.execution import execute
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
+
+
+def laid_out(draw: Callable[[], Figure]) -> Figure:
+    """The figure, after a layout in which every warning counts as an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = draw()
+        made.draw_without_rendering()
+    assert made.get_facecolor() == (1, 1, 1, 1)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from conftest import laid_out
 from modutils import records
 from modutils.records import Cell, RecordError, Results
 from modutils.studies.detecting_modularity import cells, drawing, figures, nets, proxies
@@ -119,16 +119,6 @@ def record(plan: list[Cell], folder: Path, seeds: int = SEEDS) -> Results:
 def of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evidence]:
     results = record(cells.plan("paper"), tmp_path_factory.mktemp("record"))
     return {"MNIST": Evidence(results, "mnist"), "Fashion-MNIST": Evidence(results, "fashion-mnist")}
-
-
-def laid_out(draw: Callable[[], Figure]) -> Figure:
-    """The figure, after a layout in which every warning counts as an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        made = draw()
-        made.draw_without_rendering()
-    assert made.get_facecolor() == (1, 1, 1, 1)
-    return made
 
 
 def small_print(made: Figure) -> str:

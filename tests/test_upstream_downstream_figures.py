@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from conftest import laid_out
 from modutils import records
 from modutils.records import RecordError, Results
 from modutils.studies.upstream_downstream import beyond, cells, drawing, figures
@@ -121,16 +121,6 @@ def results(tmp_path: Path) -> Results:
 def params_of(stage: str) -> dict[str, Any]:
     cell = next(cell for cell in cells.plan("quick") if cell.stage == stage)
     return {name: value for name, value in cell.params.items() if name not in ("dataset", "seed")}
-
-
-def laid_out(draw: Callable[[], Figure]) -> Figure:
-    """The figure, after a layout in which every warning counts as an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        made = draw()
-        made.draw_without_rendering()
-    assert made.get_facecolor() == (1, 1, 1, 1)
-    return made
 
 
 def small_print(made: Figure) -> str:

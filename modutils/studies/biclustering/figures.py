@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from modutils import data
 from modutils.plotting import (
     COLORS,
     DIVERGING,
@@ -63,14 +64,8 @@ LAYERS = {
     ("mlp", "act3"): "MLP, hidden 3",
 }
 ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "leaky", "elu": "ELU", "tanh": "tanh", "gelu": "GELU"}
-CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 BARS = "bars: 95\u00a0% intervals over training seeds"
 BANDS = "bands: 95\u00a0% intervals over training seeds"
-
-
-def class_names(dataset: str) -> tuple[str, ...]:
-    """What the ten classes are called."""
-    return CLOTHES if dataset == "fashion-mnist" else tuple("0123456789")
 
 
 def images_used(of: Setting) -> int:
@@ -281,7 +276,7 @@ def samples(of: Setting, *, show: Sequence[int] = (0, 1)) -> Figure:
     filled = _filled(picture)
     chosen = [module for module in show if module in filled]
     chosen += [module for module in filled if module not in chosen][: len(show) - len(chosen)]
-    names = class_names(of.where["dataset"])
+    names = data.class_names(of.where["dataset"])
     made, axes = plt.subplots(1, len(chosen), figsize=(WIDTH, 3.6))
     for module, ax in zip(chosen, axes, strict=True):
         tiles(ax, picture["samples"][module])
@@ -302,7 +297,7 @@ def classes_of_modules(of: Setting) -> Figure:
     counts = of.values("structure")[0][FORM]["label_table"]
     order = sorted(range(cells.K), key=lambda module: (counts[module].argmax(), -counts[module].max()))
     sizes = counts.sum(axis=1, keepdims=True)
-    names = class_names(of.where["dataset"])
+    names = data.class_names(of.where["dataset"])
     heat_table(
         table,
         np.where(sizes[order] > 0, counts[order] / np.maximum(sizes[order], 1), np.nan),
@@ -312,7 +307,7 @@ def classes_of_modules(of: Setting) -> Figure:
         low=0,
         high=1,
     )
-    if names == CLOTHES:
+    if names == data.CLOTHES:
         table.set_xticks(range(10), names, rotation=35, ha="left")
     for row, module in enumerate(order):
         table.text(9.6, row, f"n = {sizes[module, 0]}", va="center", fontsize=9)
@@ -497,7 +492,7 @@ def lesions_by_class(of: Setting) -> Figure:
     values = of.values("structure")
     by_class, counts = values[0][FORM]["lesions"]["by_class"], values[0][FORM]["label_table"]
     order = sorted(range(cells.K), key=lambda module: (counts[module].argmax(), -counts[module].max()))
-    names = class_names(of.where["dataset"])
+    names = data.class_names(of.where["dataset"])
     made, (table, dots) = plt.subplots(2, 1, figsize=(WIDTH, 6.0), height_ratios=(2.2, 1))
     heat_table(
         table,
@@ -509,7 +504,7 @@ def lesions_by_class(of: Setting) -> Figure:
         low=0,
         high=max(float(100 * by_class.max()), 1.0),
     )
-    if names == CLOTHES:
+    if names == data.CLOTHES:
         table.set_xticks(range(10), names, rotation=35, ha="left")
     table.set_title("points of accuracy lost in each class, one network")
     rows = {

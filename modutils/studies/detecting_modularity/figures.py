@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy import stats
 
+from modutils import data
 from modutils.plotting import COLORS, DIVERGING, GREY, WIDTH, figure, heat_table, letters, note
 from modutils.records import RecordError
-from modutils.studies.biclustering.figures import CLOTHES
 from modutils.studies.detecting_modularity import cells, drawing, nets, proxies
 from modutils.studies.detecting_modularity.drawing import (
     DATASET_LOOKS,
@@ -369,7 +369,7 @@ def classes(of: Evidence, kind: str = "plain", state: str = "pruned") -> Figure:
     lost = 100 * np.asarray(tested["lost"], dtype=float) / one.values["per_class"]
     order = np.lexsort((-lost.mean(axis=1), layer))
     names = [f"layer {layer[place] + 1}, {size[place]} units" for place in order]
-    columns = CLOTHES if of.dataset == "fashion-mnist" else [str(number) for number in range(lost.shape[1])]
+    columns = data.class_names(of.dataset)
     made, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.19 * len(order)))
     limit = max(float(np.abs(lost).max(initial=0)), 5)
     heat_table(ax, lost[order], names, columns, text="{:.0f}", cmap=DIVERGING, low=-limit, high=limit)

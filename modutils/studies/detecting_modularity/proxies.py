@@ -44,8 +44,9 @@ class Hidden(NamedTuple):
 class Subjects(NamedTuple):
     """What all partitions of one network are tested on.
 
-    ``images`` and ``labels`` are as many test images of every class; ``shape`` is that of an image. ``drive`` has for
-    every layer the sizes of its values on test images (N, units), whose classes are ``classes``.
+    ``images`` (M, channels, height, width) and ``labels`` (M,) are as many test images of every class, and ``intact``
+    (classes,) counts those that the intact network gets right. ``drive`` has for every layer the sizes of its values on
+    all test images (N, units), whose classes are ``classes`` (N,).
     """
 
     model: nn.Sequential
