@@ -3,8 +3,9 @@
 ``digits`` ships with scikit-learn and needs nothing. The other two are read through torchvision from, in this order:
 the folder ``root``, the folder in the environment variable ``MODUTILS_DATA``, the cache, a download. Folders follow
 torchvision's layout (``MNIST/raw/…``); the published ``.gz`` files are enough, and the folder may be read-only: files
-are expanded into the cache (``MODUTILS_CACHE``, else the user's cache folder). A file enters the cache only after its
-checksum has been verified, under a temporary name that is then renamed, so a half-written file is never used.
+are expanded into the cache (``MODUTILS_CACHE``, else the user's cache folder). A file enters the cache under a
+temporary name that is then renamed. Its checksum is verified each time it is read; a file that has changed is made
+again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import sys
 import zlib
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +28,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
 SPLITS = ("train", "test")
 _FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
@@ -105,7 +108,11 @@ def load(
         raise ValueError(f"split={split!r} is unknown; choose 'train' or 'test'")
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit} must be at least 1, or None for all images")
-    pixels, labels = _digits(split) if name == "digits" else _idx(name, split, root)
+    if name == "digits":
+        pixels, labels = _digits(split)
+        note_read(checksums(name, split))
+    else:
+        pixels, labels = _idx(name, split, root)
     scale = 16 if name == "digits" else 255
     return pixels[:limit, None].float() / scale, labels[:limit].clone()
 
@@ -129,25 +136,56 @@ def class_names(name: str) -> tuple[str, ...]:
 
 
 def checksums(name: str, split: str) -> dict[str, str]:
-    """Checksums that identify the data behind :func:`load`, for a record's provenance.
+    """Checksums that identify the data behind :func:`load`.
 
     Returns
     -------
     dict
-        File name to the MD5 of the expanded file; for ``digits``, of the pixels and labels of the split.
+        Data set and file, such as ``mnist/train-labels-idx1-ubyte``, to the MD5 of the expanded file, as published; for
+        ``digits/train`` and ``digits/test``, of the pixels and labels.
 
     Raises
     ------
     ValueError
         Unknown name or split.
     """
-    if name == "digits":
-        pixels, labels = load(name, split)
-        md5 = hashlib.md5(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
-        return {f"digits-{split}": md5}
-    if name not in _FOLDERS or split not in SPLITS:
+    if name not in NAMES or split not in SPLITS:
         raise ValueError(f"name={name!r}, split={split!r} is unknown; names: {', '.join(NAMES)}")
-    return {file: _MD5[name][file] for file in _files(name, split)}
+    if name == "digits":
+        pixels, labels = _digits(split)
+        return {f"digits/{split}": hashlib.md5(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()}
+    return {f"{name}/{file}": _MD5[name][file] for file in _files(name, split)}
+
+
+_readers: list[dict[str, str]] = []
+
+
+@contextmanager
+def reading() -> Iterator[dict[str, str]]:
+    """Collect the checksums of what is read meanwhile, by file name, for a record's provenance."""
+    seen: dict[str, str] = {}
+    _readers.append(seen)
+    try:
+        yield seen
+    finally:
+        _readers[:] = [other for other in _readers if other is not seen]
+
+
+def note_read(found: Mapping[str, str]) -> None:
+    """Tell whoever is :func:`reading` that files with these checksums were read, now or for what is cached."""
+    for seen in _readers:
+        seen.update(found)
+
+
+def checksum_at_hand(file: str) -> str | None:
+    """Checksum of a file as it is here, by its name in :func:`checksums`; None if it is not expanded here."""
+    name, _, part = file.partition("/")
+    if name == "digits":
+        return checksums(name, part)[file]
+    path = cache_folder() / "data" / _FOLDERS.get(name, name) / "raw" / part
+    if name not in _FOLDERS or not path.is_file():
+        return None
+    return _md5_cached(path, path.stat().st_mtime_ns, path.stat().st_size)
 
 
 def _files(name: str, split: str) -> list[str]:
@@ -167,17 +205,31 @@ def _idx(name: str, split: str, root: str | Path | None) -> tuple[torch.Tensor, 
     chosen = root or os.environ.get("MODUTILS_DATA")
     cache = cache_folder() / "data"
     for file in _MD5[name]:  # torchvision asks for all four, whichever split is read
-        _expand(name, file, Path(chosen) if chosen else None, cache)
+        _expand(name, file, Path(chosen) if chosen else None, cache, verify=file in _files(name, split))
     dataset_class = getattr(_torchvision_datasets(), _FOLDERS[name])
     dataset = dataset_class(cache, train=split == "train", download=False)
+    note_read(checksums(name, split))
     return dataset.data, dataset.targets
 
 
-def _expand(name: str, file: str, source: Path | None, cache: Path) -> None:
-    """Put the verified, expanded ``file`` into the cache, unless it is there."""
+def _md5(path: Path) -> str:
+    with open(path, "rb") as reader:
+        return hashlib.file_digest(reader, "md5").hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _md5_cached(path: Path, changed: int, size: int) -> str:
+    """As `_md5`, once for every state of a file as its time and size tell it."""
+    return _md5(path)
+
+
+def _expand(name: str, file: str, source: Path | None, cache: Path, *, verify: bool) -> None:
+    """Put the expanded ``file`` into the cache, unless it is there; with ``verify``, unless it is there unchanged."""
     target = cache / _FOLDERS[name] / "raw" / file
     if target.exists():
-        return
+        if not verify or _md5(target) == _MD5[name][file]:
+            return
+        print(f"{target} has changed since it was made; it is made again", file=sys.stderr)
     if source is None:
         source = cache / "downloads"
         _download(name, file, source)
@@ -192,9 +244,7 @@ def _expand(name: str, file: str, source: Path | None, cache: Path) -> None:
     try:
         with open_file(origin, "rb") as reader, open(partial, "wb") as writer:
             shutil.copyfileobj(reader, writer)
-        with open(partial, "rb") as reader:
-            found = hashlib.file_digest(reader, "md5").hexdigest()
-        if found != _MD5[name][file]:
+        if (found := _md5(partial)) != _MD5[name][file]:
             raise DataError(
                 f"{origin} is altered: expanded, its MD5 is {found}, not {_MD5[name][file]}; "
                 f"replace it by the published file, or {_FIX}"

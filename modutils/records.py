@@ -1,46 +1,43 @@
 """What expensive runs found, kept in small files with their provenance.
 
 A :class:`Cell` is one independent piece of work of a study: the function ``stage`` in
-``modutils.studies.<study>.cells``, called with ``params``. Its record is one JSON file in
-``results/<study>/<stage>/``. The file's name ends in a key: a hash of the cell and of the code that computes it. A
-record whose code has changed since can still be read, and says so.
+``modutils.studies.<study>.cells``, called with ``params``. Its record is the file
+``results/<study>/<stage>/<label>.json``, where the label is made of the parameters alone. Which code made it is written
+in the record, as the digest of a fingerprint, and is no part of its address: see `modutils.witness`.
 """
 
 from __future__ import annotations
 
-import ast
 import base64
 import datetime
 import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
-import io
 import json
 import os
 import platform
 import re
 import subprocess
-import tokenize
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from packaging.requirements import Requirement
 
-FORMAT = 1
-# Code that decides where things are kept, not what is found: a record does not depend on it. (Data files are identified
-# by their checksums in the provenance, however they got here.)
-_HOUSEKEEPING = ("modutils.records.", "modutils.data._")
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "captum")
+from modutils import data
+from modutils.fingerprint import Fingerprint, fingerprint, installed
+
+FORMAT = 2
 
 
 class RecordError(ValueError):
-    """A record is missing, was altered, or belongs to other parameters; the message names the file."""
+    """A record is missing, was altered, or belongs to other parameters or data; the message names the file."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,13 @@ class Cell:
     stage: str
     params: Mapping[str, Any]
 
+    def __hash__(self) -> int:
+        return hash((self.study, self.stage, frozenset(self.params.items())))
+
     @property
     def function(self) -> Callable[..., dict[str, Any]]:
         """The function that does the work."""
-        return getattr(importlib.import_module(f"modutils.studies.{self.study}.cells"), self.stage)
+        return getattr(importlib.import_module(module_of(self.study)), self.stage)
 
     @property
     def label(self) -> str:
@@ -71,23 +71,50 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Hash of the cell and of the code that computes it, as 12 hexadecimal digits."""
-        return _digest([self.study, self.stage, dict(self.params), code_parts(self.study, self.stage)])[:12]
+        """Hash of the cell and of the code that computes it, 12 hexadecimal digits: a name for what may be cached."""
+        return _digest([self.study, self.stage, dict(self.params), code(self.study, self.stage).digest])[:12]
 
     def path(self, folder: Path) -> Path:
-        """Where the record of this cell, made by the present code, is or will be."""
-        return folder / self.study / self.stage / f"{self.label}-{self.key}.json"
+        """Where the record of this cell is or will be."""
+        return folder / self.study / self.stage / f"{self.label}.json"
 
     def __str__(self) -> str:
         return f"{self.study}/{self.stage}/{self.label}"
 
 
 class Record(NamedTuple):
-    """What a cell found (``values``), how it came about (``provenance``), and which code has changed since."""
+    """What a cell found (``values``), how it came about (``provenance``), and the digest and version of the code."""
 
     values: dict[str, Any]
     provenance: dict[str, Any]
-    changed: tuple[str, ...]
+    code: str
+    version: int
+
+
+def module_of(study: str) -> str:
+    """The module that holds the stages of a study."""
+    return f"modutils.studies.{study}.cells"
+
+
+@cache
+def code(study: str, stage: str) -> Fingerprint:
+    """Fingerprint of the code that computes a stage, as it was when this process first asked."""
+    return fingerprint(module_of(study), stage)
+
+
+def version(study: str, stage: str) -> int:
+    """The version of a stage: ``VERSIONS[stage]`` in its module, else 1. Whoever means to change numbers raises it."""
+    versions: Mapping[str, int] = getattr(importlib.import_module(module_of(study)), "VERSIONS", {})
+    return versions.get(stage, 1)
+
+
+def depends_on_training(cell: Cell, name: str) -> bool:
+    """Whether a recorded value depends on a trained network: then another processor may give another draw of it.
+
+    A study says otherwise by a function ``untrained_values(stage, params, name)`` in its module of stages.
+    """
+    untrained = getattr(importlib.import_module(module_of(cell.study)), "untrained_values", None)
+    return untrained is None or not untrained(cell.stage, cell.params, name)
 
 
 def results_folder() -> Path:
@@ -97,43 +124,68 @@ def results_folder() -> Path:
     return Path(__file__).resolve().parent.parent / "results"
 
 
+def check_addresses(cells: Sequence[Cell]) -> None:
+    """Refuse a plan in which two cells have one address.
+
+    Raises
+    ------
+    ValueError
+        Names both cells. Case does not count, since it does not on every file system.
+    """
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        other = seen.setdefault(str(cell).lower(), cell)
+        if other != cell:
+            raise ValueError(f"two cells have the address {cell}: {dict(other.params)} and {dict(cell.params)}")
+
+
 def write(cell: Cell, values: Mapping[str, Any], provenance: Mapping[str, Any], folder: Path) -> Path:
-    """Write the record of ``cell`` in one step, and remove one that earlier code made of the same cell.
+    """Write the record of ``cell`` in one step, in place of an earlier one.
 
     ``values`` may nest dictionaries, lists, strings, numbers, booleans, None and numpy arrays.
+
+    Raises
+    ------
+    RecordError
+        The address is taken by a cell with other parameters.
     """
+    path = cell.path(folder)
+    if path.exists():
+        try:
+            there = _load(path)
+        except RecordError:
+            pass  # not a record: it is replaced
+        else:
+            _compare_params(there, cell, path)
     content = {
         "format": FORMAT,
         "study": cell.study,
         "stage": cell.stage,
         "params": dict(cell.params),
-        "code": code_parts(cell.study, cell.stage),
+        "version": version(cell.study, cell.stage),
+        "code": code(cell.study, cell.stage).digest,
         "provenance": dict(provenance),
-        "values": _encode(values),
+        "values": encode(values),
     }
     content["sha256"] = _digest(content)
-    path = cell.path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    for other in _of_any_code(cell, folder):
-        if other != path:
-            other.unlink()
+    write_json(path, content)
     return path
 
 
-def is_done(cell: Cell, folder: Path) -> bool:
-    """Whether the present code has computed ``cell`` already."""
-    return cell.path(folder).exists()
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file under a temporary name, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def is_recorded(cell: Cell, folder: Path) -> bool:
-    """Whether ``cell`` has a record, made by the present code or by earlier code."""
-    return bool(_of_any_code(cell, folder))
+    """Whether ``cell`` has a record, by whatever code."""
+    return cell.path(folder).exists()
 
 
 def read(cell: Cell, folder: Path | None = None) -> Record:
@@ -142,27 +194,36 @@ def read(cell: Cell, folder: Path | None = None) -> Record:
     Raises
     ------
     RecordError
-        No record of these parameters, or its file was altered or belongs to other parameters.
+        No record of these parameters; or its file was altered, belongs to other parameters, or was made from other data
+        than those at hand.
     """
     folder = folder or results_folder()
     path = cell.path(folder)
     if not path.exists():
-        others = _of_any_code(cell, folder)
-        if not others:
-            raise RecordError(f"no record of {cell} in {folder}; compute it: python -m modutils run {cell.study}")
-        path = others[0]
+        raise RecordError(f"no record of {cell} in {folder}; compute it: python -m modutils run {cell.study}")
+    content = _load(path)
+    _compare_params(content, cell, path)
+    for file, md5 in content["provenance"].get("data", {}).items():
+        if (here := data.checksum_at_hand(file)) not in (None, md5):
+            raise RecordError(f"{path} was made from a {file} with MD5 {md5}, but the one at hand has {here}")
+    return Record(_decode(content["values"]), content["provenance"], content["code"], content["version"])
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The content of a record whose digest is right."""
     try:
-        content = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = content.pop("sha256")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise RecordError(f"{path} is not a record ({error}); delete it and run the study again") from error
     if found != _digest(content):
         raise RecordError(f"{path} was altered after it was written; delete it and run the study again")
+    return content
+
+
+def _compare_params(content: Mapping[str, Any], cell: Cell, path: Path) -> None:
     if (content["study"], content["stage"], content["params"]) != (cell.study, cell.stage, dict(cell.params)):
         raise RecordError(f"{path} belongs to other parameters: {content['params']}, not {dict(cell.params)}")
-    now, then = code_parts(cell.study, cell.stage), content["code"]
-    changed = sorted(part for part in now.keys() | then.keys() if now.get(part) != then.get(part))
-    return Record(_decode(content["values"]), content["provenance"], tuple(changed))
 
 
 @dataclass(frozen=True)
@@ -179,19 +240,43 @@ class Results:
 
     cells: Sequence[Cell]
     folder: Path
+    _watching: list[dict[Cell, bool]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def planned(self, stage: str, **params: Any) -> list[Cell]:
+        """The planned cells of ``stage`` whose parameters include ``params``, in the order of the plan."""
+        return [cell for cell in self.cells if cell.stage == stage and params.items() <= dict(cell.params).items()]
+
+    def recorded(self, stage: str, **params: Any) -> list[tuple[Cell, Record]]:
+        """Those of :meth:`planned` that have a record, each with it.
+
+        Raises
+        ------
+        RecordError
+            A record is invalid.
+        """
+        chosen = self.planned(stage, **params)
+        found = [(cell, _read_cached(cell, self.folder)) for cell in chosen if is_recorded(cell, self.folder)]
+        there = {cell for cell, _ in found}
+        for seen in self._watching:
+            seen.update({cell: cell in there for cell in chosen})
+        return found
 
     def records(self, stage: str, **params: Any) -> list[Record]:
-        """Records of the cells of ``stage`` whose parameters include ``params``, in the order of the plan.
+        """Records of all cells of :meth:`planned`.
 
         Raises
         ------
         RecordError
             No such cell is planned, or one has no valid record.
         """
-        chosen = [c for c in self.cells if c.stage == stage and params.items() <= dict(c.params).items()]
+        chosen = self.planned(stage, **params)
         if not chosen:
             raise RecordError(f"no cell of stage {stage!r} with {params} is planned")
-        return [_read_cached(cell.study, stage, json.dumps(dict(cell.params)), self.folder) for cell in chosen]
+        found = dict(self.recorded(stage, **params))
+        for cell in chosen:
+            if cell not in found:
+                read(cell, self.folder)  # says that it is missing
+        return [found[cell] for cell in chosen]
 
     def numbers(self, stage: str, *path: str, **params: Any) -> np.ndarray:
         """One number per cell: the one at ``path`` (names, from the outside in) in its values; shape (cells,)."""
@@ -203,28 +288,60 @@ class Results:
             found.append(float(value))
         return np.array(found)
 
+    @contextmanager
+    def watch(self) -> Iterator[dict[Cell, bool]]:
+        """Collect the cells that are asked for meanwhile, and whether each has a record."""
+        seen: dict[Cell, bool] = {}
+        self._watching.append(seen)
+        try:
+            yield seen
+        finally:
+            self._watching[:] = [other for other in self._watching if other is not seen]
 
-@lru_cache(maxsize=1024)
-def _read_cached(study: str, stage: str, params: str, folder: Path) -> Record:
-    return read(Cell(study, stage, json.loads(params)), folder)
+
+@lru_cache(maxsize=2048)
+def _read_cached(cell: Cell, folder: Path) -> Record:
+    return read(cell, folder)
+
+
+# --- where a record comes from ----------------------------------------------------------------------------------------
 
 
 def provenance(cell: Cell | None = None) -> dict[str, Any]:
     """Versions, commit, machine and date of the present process, for :func:`write`.
 
-    The commit is marked "with changes" if files of the package were changed since: those that ``cell`` reaches, if one
-    is given.
+    The versions are those of the packages that ``cell`` reaches and of what these need, without one of a few. The
+    commit is marked "with changes" if files of ours were changed since: those that ``cell`` reaches, if one is given.
     """
-    parts = code_parts(cell.study, cell.stage) if cell else {}
-    files = {_file(part.rpartition(".")[0]) for part in parts} or {str(Path(__file__).parent)}
+    made_by = code(cell.study, cell.stage) if cell else None
+    files = [str(path) for module in made_by.modules if (path := installed(module))] if made_by else []
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _commit(tuple(sorted(files))),
+        "commit": commit(tuple(files or [str(Path(__file__).parent)])),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": _versions(made_by.packages if made_by else ("captum", "scipy", "sklearn", "torchvision")),
         "device": device_name(),
         "threads": torch.get_num_threads(),
     }
+
+
+@cache
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Version of every distribution that gives one of ``packages``, and of those that it requires at run time."""
+    distributions = importlib.metadata.packages_distributions()
+    names = {name for package in (*packages, "numpy", "torch") for name in distributions.get(package, ())}
+    for name in list(names):
+        for text in importlib.metadata.requires(name) or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                names.add(requirement.name)
+    found = {}
+    for name in names:
+        try:
+            found[importlib.metadata.metadata(name)["Name"].lower()] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name.lower()] = "not installed"
+    return dict(sorted(found.items()))
 
 
 @cache
@@ -241,7 +358,8 @@ def device_name() -> str:
 
 
 @cache
-def _commit(files: tuple[str, ...]) -> str:
+def commit(files: tuple[str, ...]) -> str:
+    """The present commit; with "with changes" behind it if one of ``files`` differs from it."""
     folder = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
@@ -253,130 +371,29 @@ def _commit(files: tuple[str, ...]) -> str:
         return "not in a git checkout"
 
 
-def _of_any_code(cell: Cell, folder: Path) -> list[Path]:
-    pattern = re.compile(re.escape(cell.label) + r"-[0-9a-f]{12}\.json")
-    stage = folder / cell.study / cell.stage
-    return sorted(path for path in stage.glob(f"{cell.label}-*.json") if pattern.fullmatch(path.name))
+# --- JSON -------------------------------------------------------------------------------------------------------------
 
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def _encode(value: Any) -> Any:
+def encode(value: Any) -> Any:
     """``value`` as JSON can hold it; arrays as compressed bytes, exactly."""
     if isinstance(value, np.ndarray):
-        data = base64.b64encode(zlib.compress(np.ascontiguousarray(value).tobytes(), 9)).decode()
-        return {"dtype": value.dtype.str, "shape": list(value.shape), "zlib": data}
+        packed = base64.b64encode(zlib.compress(np.ascontiguousarray(value).tobytes(), 9)).decode()
+        return {"dtype": value.dtype.str, "shape": list(value.shape), "zlib": packed}
     if isinstance(value, Mapping):
-        return {str(name): _encode(item) for name, item in value.items()}
+        return {str(name): encode(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
+        return [encode(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _decode(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {"dtype", "shape", "zlib"}:
-            data = zlib.decompress(base64.b64decode(value["zlib"]))
-            return np.frombuffer(data, value["dtype"]).reshape(value["shape"])
+            packed = zlib.decompress(base64.b64decode(value["zlib"]))
+            return np.frombuffer(packed, value["dtype"]).reshape(value["shape"])
         return {name: _decode(item) for name, item in value.items()}
     return [_decode(item) for item in value] if isinstance(value, list) else value
-
-
-# --- the code behind a cell -------------------------------------------------------------------------------------------
-
-
-@cache
-def code_parts(study: str, stage: str) -> dict[str, str]:
-    """Digest of every definition in ``modutils`` that a cell's function reaches, by qualified name.
-
-    Found by following names from the function's source through the package's modules, so that a change elsewhere does
-    not touch a record. Comments, docstrings and blank lines do not count.
-    """
-    found: dict[str, str] = {}
-    waiting = [(f"modutils.studies.{study}.cells", stage)]
-    while waiting:
-        module, name = waiting.pop()
-        qualified = f"{module}.{name}"
-        if qualified in found or qualified.startswith(_HOUSEKEEPING) or name not in _definitions(module):
-            continue
-        nodes = _definitions(module)[name]
-        text = "\n".join(_bare(ast.get_source_segment(_source(module), node) or "") for node in nodes)
-        found[qualified] = hashlib.sha256(text.encode()).hexdigest()[:12]
-        for node in nodes:
-            waiting += _references(module, node)
-    return dict(sorted(found.items()))
-
-
-def _file(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ValueError(f"module {module!r} does not exist")
-    return spec.origin
-
-
-@cache
-def _source(module: str) -> str:
-    return Path(_file(module)).read_text(encoding="utf-8")
-
-
-@cache
-def _definitions(module: str) -> dict[str, list[ast.stmt]]:
-    """Top-level functions, classes and assignments of a module, by name."""
-    found: dict[str, list[ast.stmt]] = {}
-    for node in ast.parse(_source(module)).body:
-        names = []
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names = [node.name]
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)]
-        for name in names:
-            found.setdefault(name, []).append(node)
-    return found
-
-
-@cache
-def _imports(module: str) -> dict[str, tuple[str, str | None]]:
-    """What a name imported from the package means: a module, or a definition in one."""
-    found: dict[str, tuple[str, str | None]] = {}
-    for node in ast.walk(ast.parse(_source(module))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "modutils":
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                is_module = importlib.util.find_spec(node.module or "").submodule_search_locations is not None  # type: ignore[union-attr]
-                if is_module and importlib.util.find_spec(inner) is not None:
-                    found[alias.asname or alias.name] = (inner, None)
-                else:
-                    found[alias.asname or alias.name] = (node.module or "", alias.name)
-    return found
-
-
-def _references(module: str, node: ast.AST) -> Iterator[tuple[str, str]]:
-    imports = _imports(module)
-    for leaf in ast.walk(node):
-        if isinstance(leaf, ast.Attribute) and isinstance(leaf.value, ast.Name) and leaf.value.id in imports:
-            target, name = imports[leaf.value.id]
-            if name is None:
-                yield target, leaf.attr
-        if isinstance(leaf, ast.Name):
-            if leaf.id in imports and imports[leaf.id][1] is not None:
-                target, name = imports[leaf.id]
-                yield target, str(name)
-            yield module, leaf.id
-
-
-def _bare(source: str) -> str:
-    """``source`` without comments, docstrings and blank lines: what is left decides what the code does."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
-            docstring = node.body[0]
-            for row in range(docstring.lineno - 1, docstring.end_lineno or docstring.lineno):
-                lines[row] = ""
-    return "\n".join(line.rstrip() for line in lines if line.strip())

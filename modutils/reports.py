@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from modutils import records
-from modutils.claims import VERDICTS, Verdict
+from modutils import witness
+from modutils.claims import STATE_WORDS, VERDICTS, Verdict
 from modutils.records import Cell, Record, Results
 
 #: What the data sets are called in text.
@@ -37,7 +37,8 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
     for rows in zip(*lists, strict=True):
         first = rows[0]
         cells_of_row = "".join(
-            f"<td>{_badge(row)}<br>{escape(row.value)}<br><small>{escape(row.interval)}</small></td>" for row in rows
+            f"<td>{_badge(row)}<br>{escape(row.value)}<br><small>{escape(row.interval)}{_caveat(row)}</small></td>"
+            for row in rows
         )
         lines.append(f"<tr><td><strong>{first.id}</strong> {escape(first.statement)}</td>{cells_of_row}</tr>")
     return f'<table class="table verdicts"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
@@ -59,7 +60,7 @@ def verdict_box(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
     first = next(iter(rows.values()))
     lines = "".join(
         f"<p>{escape(name)}: {_badge(row)} <strong>{escape(row.value)}</strong> "
-        f"{escape(_in_brackets(row.interval))}{'<br>' + escape(row.why) if row is first else ''}</p>"
+        f"{escape(_in_brackets(row.interval))}{_caveat(row)}{'<br>' + escape(row.why) if row is first else ''}</p>"
         for name, row in rows.items()
     )
     return (
@@ -73,6 +74,10 @@ def _badge(row: Verdict) -> str:
     return f'<span class="sd-badge sd-bg-{color} sd-bg-text-{color}">{_MARKS[row.verdict]} {escape(row.verdict)}</span>'
 
 
+def _caveat(row: Verdict) -> str:
+    return f"<br><em>{escape(row.caveat)}</em>" if row.caveat else ""
+
+
 def _in_brackets(text: str) -> str:
     return f"({text})" if text else ""
 
@@ -82,13 +87,15 @@ def origin_box(results: Results, scale: str, *, committed: bool) -> str:
     found = _recorded(results)
     missing = Counter(cell.stage for cell in results.cells) - Counter(cell.stage for cell, _ in found)
     data = " and ".join(dict.fromkeys(_data_name(cell) for cell in results.cells))
-    changed = sorted({cell.stage for cell, record in found if record.changed})
     sentences = [
         f"Scale “{scale}” on {data}, {'read from the committed record' if committed else 'computed for this page'}: "
         f"{len(found)} pieces of work, {_hours(found)} of processor time, {_dates(found)}.",
         f"Not computed yet: {', '.join(f'{stage} {count}' for stage, count in missing.items())}." if missing else "",
-        f"The code of these stages has changed since: {', '.join(changed)}." if changed else "",
     ]
+    rows = witness.status(results.cells, results.folder)
+    for state, words in STATE_WORDS.items():
+        if stages := [row.stage for row in rows if row.state == state]:
+            sentences.append(f"{', '.join(stages)}: {words}.")
     text = escape(" ".join(filter(None, sentences)))
     return (
         f'<div class="admonition note"><p class="admonition-title">Where these numbers come from</p><p>{text} '
@@ -105,9 +112,17 @@ def origin_table(results: Results) -> str:
     found = _recorded(results)
     made = [record.provenance for _, record in found]
     numbers = {"Python": {p["python"] for p in made}}
-    numbers |= {name: {p["versions"][name] for p in made} for name in made[0]["versions"]}
-    changed = sorted({part for _, record in found for part in record.changed})
-    stale = sum(bool(record.changed) for _, record in found)
+    names = dict.fromkeys(name for p in made for name in p["versions"])
+    numbers |= {name: {p["versions"][name] for p in made if name in p["versions"]} for name in names}
+    states = witness.status(results.cells, results.folder)
+    stages = {
+        state: ", ".join(
+            f"{row.stage} ({', '.join(row.definitions)})" if row.definitions else row.stage
+            for row in states
+            if row.state == state
+        )
+        for state in witness.STATES
+    }
     rows = {
         "Pieces of work": f"{len(found)}, and {len(results.cells) - len(found)} missing",
         "Data (MD5)": ", ".join(sorted({f"{name} {digest}" for p in made for name, digest in p["data"].items()})),
@@ -115,7 +130,7 @@ def origin_table(results: Results) -> str:
         "Commit": ", ".join(sorted({p["commit"] for p in made})),
         "Machine": ", ".join(sorted({f"{p['device']}, {p['threads']} thread(s) a piece of work" for p in made})),
         "Versions": ", ".join(f"{name} {' and '.join(sorted(each))}" for name, each in numbers.items()),
-        "Code changed since": f"for {stale} pieces of work: {', '.join(changed)}" if stale else "none",
+        "Present code": "; ".join(f"{state}: {names}" for state, names in stages.items() if names),
     }
     return table([], list(rows.items()))
 
@@ -174,11 +189,8 @@ def _dates(found: Sequence[tuple[Cell, Record]]) -> str:
 
 def _recorded(results: Results) -> list[tuple[Cell, Record]]:
     """Every cell that has a record, with it."""
-    found = []
-    for cell in results.cells:
-        if records.is_recorded(cell, results.folder):
-            found += [(cell, record) for record in results.records(cell.stage, **cell.params)]
-    return found
+    stages = dict.fromkeys(cell.stage for cell in results.cells)
+    return [pair for stage in stages for pair in results.recorded(stage)]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

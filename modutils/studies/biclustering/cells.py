@@ -7,10 +7,8 @@ Everything random is fixed by ``seed``, which also names the trained network.
 from __future__ import annotations
 
 import math
-import os
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +21,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import nn
 
-from modutils import attribution, coclustering, coherence, data, lesions, networks, statistics, training
+from modutils import attribution, cache, coclustering, coherence, data, lesions, networks, statistics, training
 from modutils.coclustering import Coclustering
 from modutils.records import Cell
 
+STUDY = "biclustering"
 # Adam at 1e-3 as in the specification; the small digits need smaller batches to see enough steps.
 TRAINING: dict[str, dict[str, Any]] = {
     "mnist": {"epochs": 12, "batch_size": 128},
@@ -107,33 +106,25 @@ def _trained(
         "regularization": regularization,
         "seed": seed,
     }
-    path = _weights_path(params)
     network = _untrained(**params)
-    if path.exists():
-        saved = torch.load(path, weights_only=True)
-        network.load_state_dict(saved["weights"])
-        return network, saved
-    images, labels = data.load(dataset, "train")
-    start = time.process_time()
-    losses = training.train(
-        network,
-        images,
-        labels,
-        **TRAINING[dataset],
-        weight_decay=1e-4 if regularization == "weight_decay" else 0.0,
-        seed=seed,
-    ).losses
-    saved = {"weights": network.state_dict(), "losses": losses, "cpu_seconds": time.process_time() - start}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    torch.save(saved, partial)
-    partial.replace(path)
-    return network, saved
+    cell = Cell(STUDY, "_trained", params)
 
+    def trained() -> dict[Cell, Any]:
+        images, labels = data.load(dataset, "train")
+        start = time.process_time()
+        losses = training.train(
+            network,
+            images,
+            labels,
+            **TRAINING[dataset],
+            weight_decay=1e-4 if regularization == "weight_decay" else 0.0,
+            seed=seed,
+        ).losses
+        return {cell: {"weights": network.state_dict(), "losses": losses, "cpu_seconds": time.process_time() - start}}
 
-def _weights_path(params: dict[str, Any]) -> Path:
-    cell = Cell("biclustering", "train", params)
-    return data.cache_folder() / "networks" / f"{cell.label}-{cell.key}.pt"
+    saved = cache.networks(cell, trained)
+    network.load_state_dict(saved["weights"])
+    return network.eval(), saved
 
 
 def network(dataset: str, model: str, seed: int, *, activation: str = "relu", trained: bool = True) -> nn.Sequential:
@@ -693,7 +684,7 @@ def plan(scale: str) -> list[Cell]:
     cells: list[Cell] = []
 
     def add(stage: str, **params: Any) -> None:
-        cell = Cell("biclustering", stage, params)
+        cell = Cell(STUDY, stage, params)
         if cell not in cells:
             cells.append(cell)
 

@@ -53,6 +53,11 @@ class Setting:
         return Setting(self.results, self.where["dataset"], model, layer)
 
 
+def columns(scale: str) -> dict[str, dict[str, str]]:
+    """What the claims are judged on at a scale, by name: arguments of :func:`evaluate`."""
+    return {name: {"dataset": name} for name in (("digits",) if scale == "quick" else ("mnist", "fashion-mnist"))}
+
+
 def evaluate(dataset: str = "mnist", *, scale: str = "paper", results: Results | None = None) -> list[Verdict]:
     """Verdicts on B1–B15 from the record of one data set.
 
@@ -71,7 +76,7 @@ def evaluate(dataset: str = "mnist", *, scale: str = "paper", results: Results |
         The record is incomplete or invalid.
     """
     found = results or Results(cells.plan(scale), results_folder())
-    return claims.evaluate(CLAIMS, Setting(found, dataset))
+    return claims.evaluate(CLAIMS, lambda: Setting(found, dataset), results=found, dataset=dataset)
 
 
 def _interval(interval: Interval) -> str:

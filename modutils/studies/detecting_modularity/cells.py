@@ -7,9 +7,7 @@ start from the same draw of weights and see the images in the same order.
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor, nn
 
-from modutils import coherence, data, graphs, spectral, stacked, training
+from modutils import cache, coherence, data, graphs, spectral, stacked, training
 from modutils.records import Cell
 from modutils.studies.detecting_modularity import nets, penalty, proxies
 
@@ -44,21 +42,20 @@ def network(*, dataset: str, kind: str, state: str, seed: int) -> nn.Sequential:
 
 def trained(*, dataset: str, kind: str, seed: int) -> dict[str, Any]:
     """Parameters after training and after pruning, from the cache or computed now, with the CPU seconds it took."""
-    params = {"dataset": dataset, "kind": kind, "seed": seed}
-    if not _path(params).exists():
-        kinds = MAIN if kind in MAIN else (kind,)
-        _train(dataset, kinds, seed)
-    found: dict[str, Any] = torch.load(_path(params), weights_only=True)
+    kinds = MAIN if kind in MAIN else (kind,)
+    together = _cell(dataset, "+".join(kinds), seed).label
+    found: dict[str, Any] = cache.networks(
+        _cell(dataset, kind, seed), lambda: _train(dataset, kinds, seed), together=together
+    )
     return found
 
 
-def _path(params: dict[str, Any]) -> Path:
-    cell = Cell(STUDY, "trained", params)
-    return data.cache_folder() / "networks" / f"{STUDY}-{cell.label}-{cell.key}.pt"
+def _cell(dataset: str, kind: str, seed: int) -> Cell:
+    return Cell(STUDY, "trained", {"dataset": dataset, "kind": kind, "seed": seed})
 
 
-def _train(dataset: str, kinds: tuple[str, ...], seed: int) -> None:
-    """Train and prune networks of one seed together, and put each into the cache."""
+def _train(dataset: str, kinds: tuple[str, ...], seed: int) -> dict[Cell, Any]:
+    """Train and prune networks of one seed together."""
     setup = nets.SETUPS[dataset]
     images, labels = nets.images(dataset, kinds[0], "train")
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -85,7 +82,7 @@ def _train(dataset: str, kinds: tuple[str, ...], seed: int) -> None:
             seeds=[seed],
             dropout=dropout,
             l1=l1,
-            checkpoint=_path({"dataset": dataset, "kind": kinds[0], "seed": seed}).with_suffix(".checkpoint"),
+            checkpoint=cache.path_of(_cell(dataset, kinds[0], seed), "checkpoint"),
             **how,
         ).stack
         models = [
@@ -94,16 +91,14 @@ def _train(dataset: str, kinds: tuple[str, ...], seed: int) -> None:
         ]
         how = how | {"seed": seed}
     seconds = (time.process_time() - clock) / len(kinds)
+    made: dict[Cell, Any] = {}
     for model, kind in zip(models, kinds, strict=True):
         content: dict[str, Any] = {"trained": _own(model)}
         clock = time.process_time()
         training.prune(model, images, labels, l1=L1 if kind == "l1" else 0.0, **how)
         content |= {"pruned": _own(model), "cpu_seconds": seconds + time.process_time() - clock}
-        path = _path({"dataset": dataset, "kind": kind, "seed": seed})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        torch.save(content, partial)
-        partial.replace(path)
+        made[_cell(dataset, kind, seed)] = content
+    return made
 
 
 def _own(model: nn.Module) -> dict[str, Tensor]:

@@ -33,6 +33,11 @@ PUBLISHED = ("importance", "normalised range", "score", "entropy")
 NOT_ENOUGH = "The record of this scale has too few networks for this rule."
 
 
+def columns(scale: str) -> dict[str, dict[str, str]]:
+    """What the claims are judged on at a scale, by name: arguments of :func:`evaluate`."""
+    return {name: {"dataset": name} for name in (("digits",) if scale == "quick" else ("mnist", "fashion-mnist"))}
+
+
 def evaluate(dataset: str = "mnist", *, scale: str = "paper", results: Results | None = None) -> list[Verdict]:
     """Verdicts on all claims from the record of one data set.
 
@@ -61,7 +66,7 @@ def evaluate(dataset: str = "mnist", *, scale: str = "paper", results: Results |
         raise RecordError(
             f"no record of {cells.STUDY} in {found.folder}; compute it: python -m modutils run {cells.STUDY}"
         )
-    return claims.evaluate(CLAIMS, of)
+    return claims.evaluate(CLAIMS, lambda: of, results=found, dataset=dataset)
 
 
 # --- words and small tests --------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,21 +96,11 @@ class Evidence:
 
     def recorded(self, stage: str, **params: Any) -> list[Cell]:
         """The planned cells with these parameters that have a record."""
-        wanted = params.items()
-        return [cell for cell in self._there if cell.stage == stage and wanted <= dict(cell.params).items()]
-
-    @cached_property
-    def _there(self) -> list[Cell]:
-        """All cells of the data set that have a record; looking for files is slow."""
-        own = [cell for cell in self.results.cells if cell.params["dataset"] == self.dataset]
-        return [cell for cell in own if records.is_recorded(cell, self.results.folder)]
+        return [cell for cell, _ in self.results.recorded(stage, dataset=self.dataset, **params)]
 
     def _read(self, stage: str, **params: Any) -> list[tuple[int, dict[str, Any]]]:
-        found = []
-        for cell in self.recorded(stage, **params):
-            record = self.results.records(stage, **cell.params)[0]
-            found.append((cell.params["seed"], record.values))
-        return found
+        found = self.results.recorded(stage, dataset=self.dataset, **params)
+        return [(cell.params["seed"], record.values) for cell, record in found]
 
     def accuracies(self, kind: str, state: str) -> np.ndarray:
         """Test accuracy of every seed."""

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modutils import hierarchy, records, tasks
+from modutils import hierarchy, tasks
 from modutils.plotting import COLORS, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
 from modutils.records import RecordError, Results
 from modutils.statistics import Interval
@@ -39,8 +39,8 @@ def graded(
 ) -> list[dict[str, dict[str, Any]]]:
     """For every recorded network of stage ``ablate`` or ``vary`` what each variant gave, by variant."""
     found = []
-    for cell in evidence.recorded(results, stage, task=task, outputs=outputs):
-        values = records.read(cell, results.folder).values
+    for cell, record in results.recorded(stage, task=task, outputs=outputs):
+        values = record.values
         found += [
             values[f"{width}x{depth}"]
             for width, depth in cells.shapes(cell.params["widths"], cell.params["layers"])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from modutils import data, hierarchy, sculpting, tasks
+from modutils import cache, hierarchy, sculpting, tasks
 from modutils.records import Cell
 from modutils.sculpting import Network, Sculpted, Training
 from modutils.studies.neural_sculpting import recovery
@@ -237,7 +237,7 @@ def digits(
         seeds=[seed],
         tolerance=TOLERANCE,
         device="cuda" if torch.cuda.is_available() else "cpu",
-        checkpoint=data.cache_folder() / "sculpting" / f"{cell.label}-{cell.key}.checkpoint",
+        checkpoint=cache.path_of(cell, "checkpoint"),
     )[0]
     return {
         "dense_right": run.dense_right,

@@ -63,6 +63,12 @@ class Evidence:
         return []
 
 
+def columns(scale: str) -> dict[str, dict[str, str]]:
+    """What the claims are judged on at a scale, by name: arguments of :func:`evaluate`."""
+    name = "digits" if scale == "quick" else "mnist"
+    return {name: {"dataset": name}}
+
+
 def evaluate(dataset: str = "mnist", *, scale: str = "paper", results: Results | None = None) -> list[Verdict]:
     """Verdicts on N1–N27 from the record.
 
@@ -86,11 +92,11 @@ def evaluate(dataset: str = "mnist", *, scale: str = "paper", results: Results |
     known = sorted({cell.params["dataset"] for cell in found.cells if cell.stage == "digits"})
     if known and dataset not in known:
         raise ValueError(f"dataset={dataset!r} is not part of scale {scale!r}; it has {', '.join(known)}")
-    if not any(evidence.recorded(found, stage) for stage in ("boolean", "digits")):
+    if not any(found.recorded(stage) for stage in ("boolean", "digits")):
         raise RecordError(
             f"no record of {cells.STUDY} in {found.folder}; compute it: python -m modutils run {cells.STUDY}"
         )
-    return claims.evaluate(CLAIMS, Evidence(found, scale))
+    return claims.evaluate(CLAIMS, lambda: Evidence(found, scale), results=found, dataset=dataset)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

@@ -46,13 +46,6 @@ class Found(NamedTuple):
     labels: list[np.ndarray]
 
 
-def recorded(results: Results, stage: str, **params: Any) -> list[Cell]:
-    """The planned cells with these parameters that have a record."""
-    wanted = params.items()
-    planned = [cell for cell in results.cells if cell.stage == stage and wanted <= dict(cell.params).items()]
-    return [cell for cell in planned if records.is_recorded(cell, results.folder)]
-
-
 def networks(
     results: Results,
     task: str,
@@ -64,7 +57,7 @@ def networks(
 ) -> list[Found]:
     """The sculpted networks of one task that are recorded, by seed, depth and width; any of them if not given."""
     found = []
-    for cell in recorded(results, "boolean", task=task, outputs=outputs):
+    for cell, _ in results.recorded("boolean", task=task, outputs=outputs):
         for shape in cells.shapes(cell.params["widths"], cell.params["layers"]):
             wanted = (width or shape[0], layers or shape[1], cell.params["seed"] if seed is None else seed)
             if wanted == (*shape, cell.params["seed"]):
@@ -161,8 +154,8 @@ class Digits(NamedTuple):
 
 def digit_networks(results: Results, params: dict[str, Any]) -> list[Digits]:
     """The sculpted networks of one setting, such as ``cells.FULL``, that are recorded, by seed and depth."""
-    found = recorded(results, "digits", **params)
-    return [_detected_digits(json.dumps(dict(cell.params)), results.folder) for cell in found]
+    found = results.recorded("digits", **params)
+    return [_detected_digits(json.dumps(dict(cell.params)), results.folder) for cell, _ in found]
 
 
 @cache

@@ -6,9 +6,7 @@ settings of a grid with one seed: its networks share their first weights, the sp
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +17,7 @@ from scipy import stats
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from modutils import agreement, data, modularity, similarity, stacked
+from modutils import agreement, cache, data, modularity, similarity, stacked
 from modutils.records import Cell
 from modutils.similarity import Similarity
 from modutils.stacked import Stack
@@ -112,21 +110,20 @@ def trained(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int, s
     ``epochs``, a rate that falls, and the checkpoint of the lowest validation loss. On a GPU all runs train at once.
     """
     params = {"dataset": dataset, "hidden": hidden, "grid": grid, "regime": regime, "epochs": epochs}
-    path = _path(params | {"seed": seed})
-    if not path.exists():
-        _train(params, range(RUNS) if torch.cuda.is_available() else [seed])
-    saved = torch.load(path, weights_only=True)
+    seeds = list(range(RUNS)) if torch.cuda.is_available() else [seed]
+    saved = cache.networks(
+        _cell(params, seed), lambda: _train(params, seeds), together=f"{_cell(params, seeds[-1]).label}-{len(seeds)}"
+    )
     snapshots = {epoch: Stack(*parts) for epoch, parts in saved["snapshots"].items()}
     return Run(Stack(*saved["stack"]), snapshots, saved["history"])
 
 
-def _path(params: dict[str, Any]) -> Path:
-    cell = Cell(STUDY, "trained", params)
-    return data.cache_folder() / "networks" / f"{STUDY}-{cell.label}-{cell.key}.pt"
+def _cell(params: dict[str, Any], seed: int) -> Cell:
+    return Cell(STUDY, "trained", params | {"seed": seed})
 
 
-def _train(params: dict[str, Any], seeds: range | list[int]) -> None:
-    """Train the runs of ``seeds`` together and put each into the cache."""
+def _train(params: dict[str, Any], seeds: list[int]) -> dict[Cell, Any]:
+    """Train the runs of ``seeds`` together."""
     if params["regime"] not in ("fixed", "early stopping"):
         raise ValueError(f"regime={params['regime']!r} is unknown; choose 'fixed' or 'early stopping'")
     images, labels = data.load(params["dataset"], "train")
@@ -134,7 +131,6 @@ def _train(params: dict[str, Any], seeds: range | list[int]) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     start = stacked.initialize(sizes(params["dataset"], params["hidden"]), seeds=seeds, copies=len(grid))
     clock = time.process_time()
-    last = _path(params | {"seed": seeds[-1]})
     found = stacked.train(
         Stack([w.to(device) for w in start.weights], [b.to(device) for b in start.biases]),
         images,
@@ -148,10 +144,11 @@ def _train(params: dict[str, Any], seeds: range | list[int]) -> None:
         validation=VALIDATION[params["dataset"]],
         patience=PATIENCE if params["regime"] == "early stopping" else None,
         snapshots=FOLLOWED if params["grid"] == "followed" else (),
-        checkpoint=last.with_suffix(".checkpoint"),
+        checkpoint=cache.path_of(_cell(params, seeds[-1]), "checkpoint"),
     )
     seconds = (time.process_time() - clock) / len(seeds)
     validation_losses = found.losses if found.validation_losses is None else found.validation_losses
+    made: dict[Cell, Any] = {}
     for index, seed in enumerate(seeds):
         own = slice(index * len(grid), (index + 1) * len(grid))
         history = {
@@ -162,16 +159,12 @@ def _train(params: dict[str, Any], seeds: range | list[int]) -> None:
             "diverged": found.diverged[own].clone(),
             "cpu_seconds": seconds,
         }
-        content = {
+        made[_cell(params, seed)] = {
             "stack": _own(found.stack, own),
             "snapshots": {epoch: _own(stack, own) for epoch, stack in found.snapshots.items()},
             "history": history,
         }
-        path = _path(params | {"seed": seed})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        torch.save(content, partial)
-        partial.replace(path)
+    return made
 
 
 def _own(stack: Stack, index: slice) -> tuple[list[Tensor], list[Tensor]]:
@@ -279,7 +272,7 @@ def strong(*, dataset: str, hidden: str, epochs: int, seed: int) -> dict[str, An
     chosen = [s for s in settings("all") if (s.kind, round(np.log10(s.strength), 2)) in (("l2", -1.5), ("l1", -2.5))]
     images, labels = data.load(dataset, "train")
     start = stacked.initialize(sizes(dataset, hidden), seeds=[seed], copies=len(chosen))
-    params = {"dataset": dataset, "hidden": hidden, "epochs": epochs, "seed": seed}
+    cell = Cell(STUDY, "strong", {"dataset": dataset, "hidden": hidden, "epochs": epochs, "seed": seed})
     found = stacked.train(
         start,
         images,
@@ -291,7 +284,7 @@ def strong(*, dataset: str, hidden: str, epochs: int, seed: int) -> dict[str, An
         batch_size=BATCH[dataset],
         validation=VALIDATION[dataset],
         snapshots=FOLLOWED,
-        checkpoint=_path(params).with_name(f"strong-{_path(params).stem}.checkpoint"),
+        checkpoint=cache.path_of(cell, "checkpoint"),
     )
     return _along({0: start, **found.snapshots}, dataset, seed)
 

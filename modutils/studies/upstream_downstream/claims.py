@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 from scipy import stats
 
-from modutils import claims, records
+from modutils import claims
 from modutils.claims import Claim, Finding, Verdict
 from modutils.records import RecordError, Results, results_folder
 from modutils.statistics import Interval, mean_interval
@@ -59,11 +59,11 @@ class Evidence:
         It trains the strongest kept penalties on; as it only explains, its absence is no error.
         """
         where = {"dataset": self.runs.dataset, "hidden": self.runs.params["hidden"]}
-        planned = [c for c in self.results.cells if c.stage == "strong" and where.items() <= dict(c.params).items()]
-        found = [c for c in planned if records.is_recorded(c, self.results.folder)]
-        if not found or self.runs.params["regime"] != "fixed":
+        if self.runs.params["regime"] != "fixed":
             return {}
-        values = [records.read(cell, self.results.folder).values for cell in found]
+        values = [record.values for _, record in self.results.recorded("strong", **where)]
+        if not values:
+            return {}
         return {name: np.stack([one[name] for one in values]) for name in values[0]}
 
     def at(self, kind: str, strength: float) -> int:
@@ -121,6 +121,16 @@ class Evidence:
         return get(pairs) - get(pairs, "chance")
 
 
+def columns(scale: str) -> dict[str, dict[str, str]]:
+    """What the claims are judged on at a scale, by name: arguments of :func:`evaluate`."""
+    first, *others = ("digits",) if scale == "quick" else ("mnist", "fashion-mnist")
+    return {
+        first: {"dataset": first},
+        f"{first}, early stopping": {"dataset": first, "regime": "early stopping"},
+        **{name: {"dataset": name} for name in others},
+    }
+
+
 def evaluate(
     dataset: str = "mnist", *, scale: str = "paper", regime: str = "fixed", results: Results | None = None
 ) -> list[Verdict]:
@@ -144,7 +154,12 @@ def evaluate(
     """
     found = results or Results(cells.plan(scale), results_folder())
     params = runs.main_params(scale) if regime == "fixed" else runs.early_params(scale)
-    return claims.evaluate(CLAIMS, Evidence(found, runs.load(found, dataset, params)))
+    return claims.evaluate(
+        CLAIMS,
+        lambda: Evidence(found, runs.load(found, dataset, params)),
+        results=found,
+        dataset=dataset if regime == "fixed" else f"{dataset}, {regime}",
+    )
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

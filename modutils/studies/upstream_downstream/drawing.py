@@ -13,7 +13,6 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from modutils import records
 from modutils.plotting import COLORS, GREY, heat_table
 from modutils.records import RecordError, Results
 from modutils.reports import DATASETS
@@ -175,13 +174,7 @@ def recorded(results: Results, stage: str, dataset: str, params: Mapping[str, An
         None is planned or recorded.
     """
     wanted = {"dataset": dataset, **params}
-    found = [
-        dict(records.read(cell, results.folder).values)
-        for cell in results.cells
-        if cell.stage == stage
-        and wanted.items() <= dict(cell.params).items()
-        and records.is_recorded(cell, results.folder)
-    ]
+    found = [dict(record.values) for _, record in results.recorded(stage, **wanted)]
     if not found:
         raise RecordError(f"no cell of stage {stage!r} with {wanted} is recorded in {results.folder}")
     return found

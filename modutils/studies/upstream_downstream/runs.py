@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from modutils import records
-from modutils.records import Cell, RecordError, Results
+from modutils.records import RecordError, Results
 from modutils.studies.upstream_downstream import cells
 from modutils.studies.upstream_downstream.cells import Setting
 
@@ -106,46 +104,30 @@ def load(results: Results, dataset: str, params: Mapping[str, Any]) -> Runs:
     RecordError
         The plan has no such run, none is recorded yet, or a record is invalid.
     """
-    return _load(results.folder, tuple(_planned(results, dataset, params)), dataset, tuple(params.items()))
-
-
-def _planned(results: Results, dataset: str, params: Mapping[str, Any]) -> list[int]:
-    wanted = {"dataset": dataset, **params}
-    return [
-        c.params["seed"] for c in results.cells if c.stage == "modules" and wanted.items() <= dict(c.params).items()
-    ]
-
-
-@lru_cache(maxsize=32)
-def _load(folder: Any, planned: tuple[int, ...], dataset: str, items: tuple[tuple[str, Any], ...]) -> Runs:
-    params = dict(items)
-    pairs = [
-        (
-            seed,
-            [Cell(cells.STUDY, stage, {"dataset": dataset, **params, "seed": seed}) for stage in ("train", "modules")],
-        )
-        for seed in planned
-    ]
-    found = [(seed, pair) for seed, pair in pairs if all(records.is_recorded(cell, folder) for cell in pair)]
-    if not found:
-        raise RecordError(f"no run of {dataset} with {params} is recorded in {folder}")
+    where = {"dataset": dataset, **params}
+    by_stage = {
+        stage: {cell.params["seed"]: record for cell, record in results.recorded(stage, **where)}
+        for stage in ("train", "modules")
+    }
+    planned = [cell.params["seed"] for cell in results.planned("modules", **where)]
+    seeds = [seed for seed in planned if all(seed in found for found in by_stage.values())]
+    if not seeds:
+        raise RecordError(f"no run of {dataset} with {params} is recorded in {results.folder}")
     values: dict[str, list[np.ndarray]] = {}
-    for _, pair in found:
-        for cell in pair:
-            for name, value in records.read(cell, folder).values.items():
+    for seed in seeds:
+        for found in by_stage.values():
+            for name, value in found[seed].values.items():
                 if isinstance(value, np.ndarray) and not name.endswith("losses"):
                     values.setdefault(name, []).append(value)
     fresh: dict[str, list[np.ndarray]] = {}
-    for block in range(20):
-        cell = Cell(cells.STUDY, "untrained", {"dataset": dataset, "hidden": params["hidden"], "seed": block})
-        if records.is_recorded(cell, folder):
-            for name, value in records.read(cell, folder).values.items():
-                fresh.setdefault(name, []).append(value)
+    for _, record in results.recorded("untrained", dataset=dataset, hidden=params["hidden"]):
+        for name, value in record.values.items():
+            fresh.setdefault(name, []).append(value)
     return Runs(
         dataset,
         params,
         cells.settings(params["grid"]),
-        [seed for seed, _ in found],
+        seeds,
         len(planned),
         {name: np.stack(value) for name, value in values.items()},
         {name: np.concatenate(value) for name, value in fresh.items()},
