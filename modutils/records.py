@@ -150,13 +150,8 @@ def write(cell: Cell, values: Mapping[str, Any], provenance: Mapping[str, Any], 
         The address is taken by a cell with other parameters.
     """
     path = cell.path(folder)
-    if path.exists():
-        try:
-            there = _load(path)
-        except RecordError:
-            pass  # not a record: it is replaced
-        else:
-            _compare_params(there, cell, path)
+    if path.exists() and (there := _readable(path)) is not None:
+        _compare_params(there, cell, path)
     content = {
         "format": FORMAT,
         "study": cell.study,
@@ -219,6 +214,14 @@ def _load(path: Path) -> dict[str, Any]:
     if found != _digest(content):
         raise RecordError(f"{path} was altered after it was written; delete it and run the study again")
     return content
+
+
+def _readable(path: Path) -> dict[str, Any] | None:
+    """The content of a file, or None if it is no record, so that it may be replaced."""
+    try:
+        return _load(path)
+    except RecordError:
+        return None
 
 
 def _compare_params(content: Mapping[str, Any], cell: Cell, path: Path) -> None:

@@ -271,7 +271,9 @@ def _compare(cell: Cell, cells: Sequence[Cell], folder: Path, scratch: Path) -> 
         and (other.study, other.stage) == (cell.study, cell.stage)
         and _setting(other) == _setting(cell)
     ]
-    outside, broken, largest = [], [], 0.0
+    outside: list[str] = []
+    broken: list[str] = []
+    largest = 0.0
     for name in sorted(before.keys() | after.keys()):
         if name not in before or name not in after:
             broken.append(name)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
+import atexit
 import pkgutil
 import re
+import shutil
+import tempfile
 from collections import Counter
+from functools import cache
 from importlib.metadata import files
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +21,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 from modutils import studies
-from modutils.claims import VERDICTS, Verdict
+from modutils.claims import VERDICTS, Verdict, as_csv, as_json
 from modutils.execution import find_executed
 from modutils.records import results_folder
 
@@ -63,12 +66,19 @@ def status_markdown() -> list[str]:
     return [*_table(("Chapter", "Executed", "Duration", "Commit"), rows), *details]
 
 
+@cache
 def verdicts() -> list[Verdict]:
-    """The verdict on every claim of every study that has a record."""
-    found = []
-    for name in sorted(set(_studies()) - set(studies_without_record())):
-        found += importlib.import_module(f"modutils.studies.{name}.claims").evaluate()
-    return found
+    """The verdict on every claim of every study that has a record, on every data set."""
+    names = sorted(set(_studies()) - set(studies_without_record()))
+    return studies.verdicts(names) if names else []
+
+
+def first_verdicts() -> list[Verdict]:
+    """Those on the first data set of each study, the paper's own."""
+    first: dict[str, Verdict] = {}
+    for verdict in verdicts():
+        first.setdefault(verdict.id, verdict)
+    return list(first.values())
 
 
 def studies_without_record() -> list[str]:
@@ -116,7 +126,7 @@ class ClaimsTable(SphinxDirective):
         notes = [
             f"The study `{name}` has no record yet: `make paper` computes it." for name in studies_without_record()
         ]
-        return _parse(self, [*claims_markdown(verdicts()), "", *notes])
+        return _parse(self, [*claims_markdown(first_verdicts()), "", *notes])
 
 
 def _chapters() -> list[Path]:
@@ -132,7 +142,8 @@ def _badge(row: Verdict) -> str:
 
 
 def _ours(row: Verdict) -> str:
-    return f"{row.value} ({row.interval})" if row.interval else row.value
+    text = f"{row.value} ({row.interval})" if row.interval else row.value
+    return f"{text} *{row.caveat}*" if row.caveat else text
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -148,10 +159,15 @@ def _parse(directive: SphinxDirective, markdown: Sequence[str]) -> list[nodes.No
 
 
 def _configure(app: Sphinx, config: Config) -> None:
-    """Style, title beside the logo, and one file of the MathJax package, which would copy 31 MB as an extension."""
+    """Style, title, claims for machines, and one file of MathJax, whose package would copy 31 MB as an extension."""
     scripts = [path for path in files("sphinx-mathjax-offline") or [] if path.name == "tex-svg.js"]
     if not scripts:
         raise ExtensionError("sphinx-mathjax-offline is not installed, or has no tex-svg.js")
+    machines = Path(tempfile.mkdtemp(prefix="claims-"))
+    atexit.register(shutil.rmtree, machines, ignore_errors=True)
+    (machines / "claims.json").write_text(as_json(verdicts()), encoding="utf-8")
+    (machines / "claims.csv").write_text(as_csv(verdicts()), encoding="utf-8")
+    config.html_extra_path += [str(machines)]
     config.html_static_path += [str(scripts[0].locate()), str(ROOT / "book" / "static")]
     # In _config.yml this would replace the options that Jupyter Book makes from the other settings.
     config.html_theme_options["logo"] = {
