@@ -23,7 +23,7 @@ book: notebooks  ## execute the chapters that changed and build the book
 	@echo "The book is in file://$(abspath _build/html/index.html)"
 
 notebooks: $(INSTALLED)  ## execute the chapters that changed, no more
-	$(RUN) modutils execute
+	$(RUN) companion execute
 
 test: lint  ## lint, type check and all tests, also of the built book
 	$(RUN) pytest
@@ -37,10 +37,10 @@ lab: $(INSTALLED_LAB)  ## open the chapters as notebooks in JupyterLab
 	$(BIN)/jupyter lab
 
 paper: $(INSTALLED)  ## recompute the paper-scale record, resuming where it stopped
-	$(RUN) modutils run biclustering --scale paper
-	$(RUN) modutils run upstream_downstream --scale paper
-	$(RUN) modutils run neural_sculpting --scale paper
-	$(RUN) modutils run detecting_modularity --scale paper
+	$(RUN) companion run biclustering --scale paper
+	$(RUN) companion run upstream_downstream --scale paper
+	$(RUN) companion run neural_sculpting --scale paper
+	$(RUN) companion run detecting_modularity --scale paper
 
 bench: $(INSTALLED)  ## time the library beside what one would otherwise call
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(RUN) benchmarks.$$(basename $$file .py) || exit 1; done

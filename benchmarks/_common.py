@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modutils.records import provenance
+from companion.records import provenance
 
 
 class Row(NamedTuple):

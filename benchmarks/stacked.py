@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks._common import Row, cpu_seconds, report
 from modutils import networks, stacked
-from modutils.studies.upstream_downstream.cells import Setting, settings
+from studies.upstream_downstream.cells import Setting, settings
 
 SIZES = (784, 64, 64, 10)
 BATCH, STEPS = 200, 30

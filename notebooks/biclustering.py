@@ -52,8 +52,9 @@ import torch
 from IPython.display import HTML
 from myst_nb import glue
 
-from modutils import plotting, reports
-from modutils.studies.biclustering import cells, figures, grid
+from companion import reports
+from modutils import plotting
+from studies.biclustering import cells, figures, grid
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
@@ -320,8 +321,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from modutils import records, sweeps
-from modutils.studies.biclustering import claims
+from companion import records, sweeps
+from studies.biclustering import claims
 
 folder = records.results_folder()
 if scale == "quick" or recompute:
@@ -726,7 +727,7 @@ HTML(reports.durations(record, figures.STAGES))
 #
 # To compute every figure of this page anew on the small digits, set `scale = "quick"` in the first code cell, or run
 #
-#     python -m modutils execute notebooks/biclustering.py -p scale=quick --output quick
+#     python -m companion execute notebooks/biclustering.py -p scale=quick --output quick
 #
-# To compute them at full size, run `make paper`: it resumes where it was stopped, and `python -m modutils verify biclustering` picks
+# To compute them at full size, run `make paper`: it resumes where it was stopped, and `python -m companion verify biclustering` picks
 # pieces of the record at random and recomputes them.

@@ -61,8 +61,9 @@ import numpy as np
 from IPython.display import HTML, Markdown
 from myst_nb import glue
 
-from modutils import plotting, reports
-from modutils.studies.detecting_modularity import cells, figures
+from companion import reports
+from modutils import plotting
+from studies.detecting_modularity import cells, figures
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
@@ -85,7 +86,7 @@ figures.idea()
 import copy
 
 from modutils import data, training
-from modutils.studies.detecting_modularity import nets
+from studies.detecting_modularity import nets
 
 images, labels = data.load("digits", "train")
 test_images, test_labels = data.load("digits", "test")
@@ -642,7 +643,7 @@ print(f"NMI of the planted groups with 10 clusters of the weights: {agreement:.3
 # *random partition* with the same sizes, tested in its place. {numref}`fig-dm-live-summary` is the whole study in small.
 
 # %%
-from modutils.studies.detecting_modularity import proxies
+from studies.detecting_modularity import proxies
 
 subject = {
     name: proxies.subjects(network, cells.hidden("plain"), test_images, test_labels, per_class=40)
@@ -710,8 +711,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from modutils import records, sweeps
-from modutils.studies.detecting_modularity import claims, evidence
+from companion import records, sweeps
+from studies.detecting_modularity import claims, evidence
 
 folder = records.results_folder()
 if scale == "quick" or recompute:
@@ -1136,7 +1137,7 @@ HTML(reports.durations(record, figures.STAGES))
 #
 # To compute the figures of this page anew at small size, set `scale = "quick"` in the first code cell, or run
 #
-#     python -m modutils execute notebooks/detecting_modularity.py -p scale=quick --output quick
+#     python -m companion execute notebooks/detecting_modularity.py -p scale=quick --output quick
 #
-# To compute them at full size, run `make paper`: it resumes where it was stopped, and `python -m modutils verify detecting_modularity` picks
+# To compute them at full size, run `make paper`: it resumes where it was stopped, and `python -m companion verify detecting_modularity` picks
 # pieces of the record at random and recomputes them.

@@ -56,8 +56,10 @@ import torch
 from IPython.display import HTML, Markdown
 from myst_nb import glue
 
-from modutils import drawing, hierarchy, plotting, reports, sculpting, tasks
-from modutils.studies.neural_sculpting import beyond, cells, figures
+from companion import reports
+from modutils import hierarchy, plotting, sculpting, tasks
+from studies.neural_sculpting import beyond, cells, figures
+from studies.neural_sculpting import task_drawing as drawing
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
@@ -313,8 +315,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from modutils import data, records, sweeps
-from modutils.studies.neural_sculpting import claims, evidence, published
+from companion import records, sweeps
+from modutils import data
+from studies.neural_sculpting import claims, evidence, published
 
 folder = records.results_folder()
 if scale == "quick" or recompute:
@@ -777,7 +780,7 @@ HTML(reports.durations(record, figures.STAGES))
 #
 # To compute the figures of this page anew at small size, set `scale = "quick"` in the first code cell, or run
 #
-#     python -m modutils execute notebooks/neural_sculpting.py -p scale=quick --output quick
+#     python -m companion execute notebooks/neural_sculpting.py -p scale=quick --output quick
 #
-# To compute them at full size, run `make paper`: it resumes where it was stopped, and `python -m modutils verify neural_sculpting` picks
+# To compute them at full size, run `make paper`: it resumes where it was stopped, and `python -m companion verify neural_sculpting` picks
 # pieces of the record at random and recomputes them.

@@ -56,8 +56,9 @@ import torch
 from IPython.display import HTML, Markdown
 from myst_nb import glue
 
-from modutils import plotting, reports
-from modutils.studies.upstream_downstream import cells, figures
+from companion import reports
+from modutils import plotting
+from studies.upstream_downstream import cells, figures
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
@@ -407,8 +408,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from modutils import records, sweeps
-from modutils.studies.upstream_downstream import beyond, claims, drawing, runs
+from companion import records, sweeps
+from studies.upstream_downstream import beyond, claims, drawing, runs
 
 folder = records.results_folder()
 if scale == "quick" or recompute:
@@ -942,7 +943,7 @@ HTML(reports.durations(record, figures.STAGES))
 #
 # To compute the figures of this page anew on the small digits, set `scale = "quick"` in the first code cell, or run
 #
-#     python -m modutils execute notebooks/upstream_downstream.py -p scale=quick --output quick
+#     python -m companion execute notebooks/upstream_downstream.py -p scale=quick --output quick
 #
-# To compute them at full size, run `make paper`: it resumes where it was stopped, and `python -m modutils verify upstream_downstream` picks
+# To compute them at full size, run `make paper`: it resumes where it was stopped, and `python -m companion verify upstream_downstream` picks
 # pieces of the record at random and recomputes them.

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 
+from companion.claims import Verdict
 from conftest import CHAPTERS, ROOT
-from modutils.claims import Verdict
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())

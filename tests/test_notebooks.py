@@ -8,8 +8,8 @@ import jupytext
 import nbformat
 import pytest
 
+from companion.execution import execute, parameters_of
 from conftest import CHAPTERS
-from modutils.execution import execute, parameters_of
 
 chapters = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 

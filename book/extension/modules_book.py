@@ -20,10 +20,10 @@ from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from modutils import studies
-from modutils.claims import VERDICTS, Verdict, as_csv, as_json
-from modutils.execution import find_executed
-from modutils.records import results_folder
+import studies
+from companion.claims import VERDICTS, Verdict, as_csv, as_json
+from companion.execution import find_executed
+from companion.records import results_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

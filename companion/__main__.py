@@ -1,0 +1,261 @@
+"""Command line of the book: ``python -m companion <command> --help``."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import json
+import pkgutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+import studies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; an expected failure is one line on standard error and exit status 1."""
+    parser = argparse.ArgumentParser(prog="python -m companion", description="Modules in Neural Networks")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    _add_execute(commands)
+    _add_run(commands)
+    _add_status(commands)
+    _add_check(commands)
+    _add_verify(commands)
+    _add_claims(commands)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    # RuntimeError: NotebookError is one, and importing it here would load papermill for every command.
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _add_execute(commands: Any) -> None:
+    parser = commands.add_parser("execute", help="execute chapters into notebooks that the book shows")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="percent-format scripts (default: all in notebooks/)")
+    parser.add_argument("--output", type=Path, default=Path("_executed"), help="folder for the executed notebooks")
+    parser.add_argument("--force", action="store_true", help="execute also what is up to date")
+    parser.add_argument(
+        "--timeout", type=int, default=1800, metavar="SECONDS", help="limit for one cell (default: 1800)"
+    )
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="replace a value of the parameters cell; may be repeated",
+    )
+    parser.set_defaults(run=_execute)
+
+
+def _execute(options: argparse.Namespace) -> None:
+    from companion.execution import execute, is_current
+
+    parameters = dict(_parameter(text) for text in options.parameter)
+    sources = options.notebooks or sorted(Path("notebooks").glob("*.py"))
+    if not sources:
+        raise ValueError("no notebooks/*.py here; run this in the root of the repository, or name a script")
+    for source in sources:
+        output = options.output / f"{source.stem}.ipynb"
+        if not options.force and is_current(source, output, parameters=parameters):
+            print(f"{output} is up to date")
+        else:
+            print(f"executing {source} ...", flush=True)
+            execute(source, output, parameters=parameters, timeout=options.timeout)
+
+
+def _add_run(commands: Any) -> None:
+    parser = commands.add_parser("run", help="compute a study's record; what is recorded already is not computed again")
+    parser.add_argument("study", help="such as biclustering")
+    parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
+    parser.add_argument("--stages", nargs="*", default=[], metavar="STAGE", help="only these stages (default: all)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
+    parser.add_argument("--dask", metavar="ADDRESS", help="address of a dask scheduler, instead of processes here")
+    parser.add_argument("--output", type=Path, help="folder for the records (default: results/)")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from companion import records, sweeps
+
+    (study,) = _studies(options)
+    cells = _plan(options, study)
+    folder = options.output or records.results_folder()
+    print(f"{len(cells)} cells of {options.study} at scale {options.scale}; records go to {folder}", flush=True)
+    with _executor(options) as executor:
+        try:
+            done = sweeps.run(cells, folder, executor=executor, progress=sys.stderr.isatty())
+        except KeyboardInterrupt:
+            kept = len(cells) - len(sweeps.to_compute(cells, folder))
+            print(f"{kept} of {len(cells)} cells are recorded in {folder}; run again to go on", file=sys.stderr)
+            raise
+    print(f"{done} cells computed, {len(cells) - done} were there")
+
+
+def _executor(options: argparse.Namespace) -> Any:
+    from companion import sweeps
+
+    if options.dask is None:
+        return sweeps.processes(options.workers)
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError("--dask needs the package distributed: pip install -e '.[cluster]'") from error
+    return Client(options.dask).get_executor(retries=2)
+
+
+def _add_status(commands: Any) -> None:
+    parser = commands.add_parser("status", help="what is recorded, and whether by the present code; computes nothing")
+    parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
+    parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--strict", action="store_true", help="fail if a stage is changed or outdated")
+    parser.set_defaults(run=_status, stages=[])
+
+
+def _status(options: argparse.Namespace) -> None:
+    from companion import records, witness
+
+    rows = [
+        row for study in _studies(options) for row in witness.status(_plan(options, study), records.results_folder())
+    ]
+    if options.format == "json":
+        print(json.dumps([row._asdict() for row in rows], indent=1))
+    else:
+        for row in rows:
+            count = f"{row.recorded} of {row.planned}"
+            names = f"  {', '.join(row.definitions)}" if row.definitions else ""
+            print(f"{row.study:22} {row.stage:12} {count:>12}  {row.state}{names}")
+    bad = [f"{row.study}/{row.stage} is {row.state}" for row in rows if row.state in ("changed", "outdated")]
+    if options.strict and bad:
+        raise ValueError(f"{'; '.join(bad)}: run `check`, and compute anew what has other numbers")
+
+
+def _add_check(commands: Any) -> None:
+    parser = commands.add_parser("check", help="compute changed stages by the code of then and of now, and compare")
+    parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
+    parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
+    parser.add_argument("--stages", nargs="*", default=[], metavar="STAGE", help="only these stages (default: all)")
+    parser.add_argument("--cells", type=int, default=1, help="random ones beside the cheapest one (default: 1)")
+    parser.add_argument("--seed", type=int, help="fixes the pick")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
+    parser.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from companion import records, witness
+
+    folder = records.results_folder()
+    cells = [cell for study in _studies(options) for cell in _plan(options, study)]
+    changed = [row for row in witness.status(cells, folder) if row.state == "changed"]
+    print(f"{len(changed)} stages have changed; what is found goes to {folder}", flush=True)
+    outdated = []
+    try:
+        checks = witness.check(cells, folder, count=options.cells, seed=options.seed, workers=options.workers)
+        for row, found in tqdm(checks, total=len(changed), unit="stage", disable=not sys.stderr.isatty()):
+            equal = all(one.equal for one in found)
+            outdated += [] if equal else [f"{row.study}/{row.stage}"]
+            print(f"{row.study}/{row.stage}: {'checked' if equal else 'OUTDATED'}", flush=True)
+            for one in found:
+                words = "equal bit for bit" if one.equal else f"{one.where} differs by {one.difference:.1e} of its size"
+                print(f"  {one.cell.label}: {words}", flush=True)
+    except witness.NoHistoryError as error:
+        print(f"{error}; the stages are compared with their records, as `verify` does", file=sys.stderr)
+        options.cells += 1
+        _verify(options)
+        return
+    if outdated:
+        raise ValueError(f"the present code gives other numbers in {', '.join(outdated)}")
+
+
+def _add_verify(commands: Any) -> None:
+    parser = commands.add_parser("verify", help="recompute recorded cells from scratch and compare")
+    parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
+    parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
+    parser.add_argument("--stages", nargs="*", default=[], metavar="STAGE", help="only these stages (default: all)")
+    parser.add_argument("--cells", type=int, default=2, help="how many, picked at random (default: 2)")
+    parser.add_argument("--seed", type=int, help="fixes the pick")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
+    parser.set_defaults(run=_verify)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from companion import records, sweeps
+
+    cells = [cell for study in _studies(options) for cell in _plan(options, study)]
+    with sweeps.processes(options.workers) as executor:
+        found = sweeps.verify(
+            cells, records.results_folder(), count=options.cells, seed=options.seed, executor=executor
+        )
+    for verification in found:
+        print(verification)
+    if failed := [str(verification.cell) for verification in found if not verification.passed]:
+        raise ValueError(f"{len(failed)} of {len(found)} cells differ from their records: {', '.join(failed)}")
+
+
+def _add_claims(commands: Any) -> None:
+    parser = commands.add_parser("claims", help="the verdict on every claim, for readers and for machines")
+    parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
+    parser.add_argument("--dataset", help="such as mnist, or 'mnist, early stopping' (default: all)")
+    parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
+    parser.add_argument("--format", choices=("text", "json", "csv"), default="text")
+    parser.set_defaults(run=_claims, stages=[])
+
+
+def _claims(options: argparse.Namespace) -> None:
+    from companion import claims
+    from studies import verdicts
+
+    found = verdicts(_studies(options), scale=options.scale, dataset=options.dataset)
+    if options.format != "text":
+        print(claims.as_json(found) if options.format == "json" else claims.as_csv(found), end="")
+        return
+    for row in found:
+        print(f"{row.id:4} {row.verdict:14} {row.dataset:22} {row.statement}\n{'':42} {row.value} ({row.interval})")
+        if row.caveat:
+            print(f"{'':42} {row.caveat}")
+
+
+def _studies(options: argparse.Namespace) -> list[str]:
+    names = sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
+    if options.study is None:
+        return names
+    if options.study not in names:
+        raise ValueError(f"study={options.study!r} is unknown; choose one of {', '.join(names)}")
+    return [options.study]
+
+
+def _plan(options: argparse.Namespace, study: str) -> list[Any]:
+    plan = importlib.import_module(f"studies.{study}.cells").plan(options.scale)
+    if unknown := sorted(set(options.stages) - {cell.stage for cell in plan}):
+        known = ", ".join(dict.fromkeys(cell.stage for cell in plan))
+        raise ValueError(f"--stages {' '.join(unknown)}: no such stage in {study}; it has {known}")
+    return [cell for cell in plan if not options.stages or cell.stage in options.stages]
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """``name=value``, in which a value that is no Python literal is a string."""
+    name, equals, value = text.partition("=")
+    if not (equals and name.isidentifier()):
+        raise ValueError(f"parameter {text!r} is not of the form NAME=VALUE")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+"""Execute a chapter: one function for the Makefile, the command line and the tests.
+
+A chapter is a percent-format Jupytext script. It is executed by papermill into a notebook that is never
+committed; the book shows that notebook, and only if it belongs to the script as it is now (`find_executed`).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import tempfile
+import textwrap
+import time
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jupytext
+import nbformat
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from companion.fingerprint import OURS
+from companion.records import ROOT, provenance, results_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class NotebookError(RuntimeError):
+    """A cell of a notebook raised; the message names the notebook, the cell and its source."""
+
+
+def parameters_of(source: str | Path) -> dict[str, Any]:
+    """Names and values of a chapter's parameters, as its cell tagged ``parameters`` sets them.
+
+    Parameters
+    ----------
+    source : path
+        Percent-format Jupytext script. Every parameter is a literal (number, string, boolean, list, ...).
+
+    Raises
+    ------
+    ValueError
+        If the script has no such cell, or a value in it is not a literal.
+    """
+    source = Path(source)
+    with tempfile.TemporaryDirectory() as folder:
+        return _inspect(source, _prepare(_read(source), Path(folder)))
+
+
+def execute(
+    source: str | Path,
+    output: str | Path,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    timeout: int = 1800,
+) -> Path:
+    """Execute a chapter and write the notebook with its outputs.
+
+    The notebook appears under its name only when every cell has succeeded: an earlier good output stays in
+    place when a cell raises. The failed run is then kept beside it as ``<name>.failed.ipynb``.
+
+    Parameters
+    ----------
+    source : path
+        Percent-format Jupytext script; its folder is the working directory, as in JupyterLab.
+    output : path
+        The ``.ipynb`` file to write. Its ``modutils`` metadata hold digests of what was executed, the
+        ``parameters``, the duration in ``seconds``, and the ``provenance`` (see `companion.records`).
+    parameters : mapping, optional
+        Values that replace those in the cell tagged ``parameters``.
+    timeout : int
+        Seconds that one cell may take.
+
+    Returns
+    -------
+    Path
+        ``output``.
+
+    Raises
+    ------
+    ValueError
+        If the script is missing, or a parameter is none of its own.
+    NotebookError
+        If a cell raises or takes too long.
+    """
+    source, output, injected = Path(source), Path(output), dict(parameters or {})
+    text = _read(source)
+    failed = output.with_suffix(".failed.ipynb")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}-") as folder:
+        prepared = _prepare(text, Path(folder))
+        values = _inspect(source, prepared)
+        if unknown := sorted(set(injected) - set(values)):
+            raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(values)}")
+        executed = Path(folder) / "executed.ipynb"
+        inputs, started = _inputs_digest(text, injected), time.perf_counter()
+        try:
+            notebook = papermill.execute_notebook(
+                prepared,
+                executed,
+                parameters=injected,
+                kernel_name="python3",
+                cwd=source.parent,
+                progress_bar=False,
+                execution_timeout=timeout,
+                # Local sockets need no encryption; without this the kernel prints a warning about it.
+                config=Config(
+                    KernelManager={"transport_encryption": "auto"},
+                    AsyncKernelManager={"transport_encryption": "auto"},
+                ),
+            )
+        except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
+            os.replace(executed, failed)
+            if isinstance(error, PapermillExecutionError):
+                reason = f"raised {error.ename}: {error.evalue}".splitlines()[0]
+            elif isinstance(error, CellTimeoutError):
+                reason = f"took longer than {timeout} s"
+            else:
+                reason = "ended its kernel (out of memory?)"
+            raise NotebookError(_describe(source, text, failed, reason)) from error
+        # Papermill stores both paths as given, which may be absolute.
+        notebook.metadata.papermill.update(input_path=source.name, output_path=output.name)
+        notebook.metadata["modutils"] = {
+            "source": source.name,
+            "source_sha256": _sha256(text.encode()),
+            "inputs_sha256": inputs,
+            "injected": injected,
+            "parameters": values | injected,
+            "seconds": round(time.perf_counter() - started, 1),
+            "provenance": provenance(),
+        }
+        nbformat.write(notebook, executed)
+        os.replace(executed, output)
+        failed.unlink(missing_ok=True)
+    return output
+
+
+def is_current(source: str | Path, output: str | Path, *, parameters: Mapping[str, Any] | None = None) -> bool:
+    """Whether executing again would change nothing: same script, parameters, library, records, packages."""
+    if not Path(output).is_file():
+        return False
+    made_from = nbformat.read(output, as_version=4).metadata.get("modutils", {}).get("inputs_sha256")
+    return bool(made_from == _inputs_digest(_read(Path(source)), dict(parameters or {})))
+
+
+def find_executed(text: str, folder: str | Path) -> nbformat.NotebookNode:
+    """Find the notebook that was executed from exactly this script, with the script's own parameters.
+
+    Parameters
+    ----------
+    text : str
+        The whole script.
+    folder : path
+        Where `execute` wrote its notebooks.
+
+    Raises
+    ------
+    ValueError
+        If there is none: the script was not executed yet, or has changed since.
+    """
+    digest = _sha256(text.encode())
+    for path in sorted(Path(folder).glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        made = notebook.metadata.get("modutils", {})
+        if made.get("source_sha256") == digest and not made["injected"]:
+            return notebook
+    raise ValueError("not executed yet, or changed since: run `python -m companion execute` (or `make book`)")
+
+
+def _read(source: Path) -> str:
+    if source.suffix != ".py" or not source.is_file():
+        raise ValueError(f"{source} is not a percent-format Jupytext script (.py)")
+    return source.read_text(encoding="utf-8")
+
+
+def _prepare(text: str, folder: Path) -> Path:
+    """Write the script as an ipynb file, the only form that papermill reads."""
+    notebook = jupytext.reads(text, fmt="py:percent")
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    prepared = folder / "prepared.ipynb"
+    nbformat.write(notebook, prepared)
+    return prepared
+
+
+def _inspect(source: Path, prepared: Path) -> dict[str, Any]:
+    found = papermill.inspect_notebook(prepared)
+    if not found:
+        raise ValueError(f'{source.name} has no cell tagged "parameters", or the cell sets nothing')
+    try:
+        return {name: ast.literal_eval(parameter["default"]) for name, parameter in found.items()}
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(f"a parameter of {source.name} is not a literal: {error}") from error
+
+
+def _describe(source: Path, text: str, failed: Path, reason: str) -> str:
+    """Say where a run failed: line in the script, number and source of the cell, and why."""
+    cells = [cell for cell in nbformat.read(failed, as_version=4).cells if cell.cell_type == "code"]
+    begun = [cell for cell in cells if cell.metadata.get("papermill", {}).get("status") != "pending"]
+    before, found, _ = text.partition(begun[-1].source)
+    where = f"{source}:{before.count(chr(10)) + 1}" if found else str(source)
+    cell = textwrap.indent(begun[-1].source, "    ")
+    return f"{where}: cell In [{len(begun)}] {reason}\n{cell}\n(run with traceback: {failed})"
+
+
+def _inputs_digest(text: str, injected: dict[str, Any]) -> str:
+    """Digest of everything that decides the outputs: script, parameters, library, records, packages."""
+    packages = sorted((package.name, package.version) for package in distributions())
+    parts = [text, injected, packages, platform.python_version()]
+    code = [(ROOT / package, "*.py") for package in OURS]
+    for folder, pattern in (*code, (results_folder(), "*")):
+        for path in sorted(folder.rglob(pattern)):
+            if path.is_file():
+                parts.append([str(path.relative_to(folder)), _sha256(path.read_bytes())])
+    return _sha256(json.dumps(parts, sort_keys=True).encode())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

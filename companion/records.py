@@ -1,0 +1,403 @@
+"""What expensive runs found, kept in small files with their provenance.
+
+A :class:`Cell` is one independent piece of work of a study: the function ``stage`` in
+``studies.<study>.cells``, called with ``params``. Its record is the file
+``results/<study>/<stage>/<label>.json``, where the label is made of the parameters alone. Which code made it is written
+in the record, as the digest of a fingerprint, and is no part of its address: see `companion.witness`.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from packaging.requirements import Requirement
+
+from companion.fingerprint import OURS, Fingerprint, fingerprint, installed
+from modutils import data
+
+#: The repository.
+ROOT = Path(__file__).resolve().parent.parent
+FORMAT = 2
+
+
+class RecordError(ValueError):
+    """A record is missing, was altered, or belongs to other parameters or data; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One independent piece of work of a study.
+
+    Parameters
+    ----------
+    study, stage : str
+        The work is the function ``stage`` of ``studies.<study>.cells``.
+    params : mapping
+        Its keyword arguments: strings, numbers, booleans or None. A parameter named ``seed`` marks replicates.
+    """
+
+    study: str
+    stage: str
+    params: Mapping[str, Any]
+
+    def __hash__(self) -> int:
+        return hash((self.study, self.stage, frozenset(self.params.items())))
+
+    @property
+    def function(self) -> Callable[..., dict[str, Any]]:
+        """The function that does the work."""
+        return getattr(importlib.import_module(module_of(self.study)), self.stage)
+
+    @property
+    def label(self) -> str:
+        """The parameters as part of a file name, such as ``mnist-cnn-act2-relu-3``."""
+        return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(str(value) for value in self.params.values()))
+
+    @property
+    def key(self) -> str:
+        """Hash of the cell and of the code that computes it, 12 hexadecimal digits: a name for what may be cached."""
+        return _digest([self.study, self.stage, dict(self.params), code(self.study, self.stage).digest])[:12]
+
+    def path(self, folder: Path) -> Path:
+        """Where the record of this cell is or will be."""
+        return folder / self.study / self.stage / f"{self.label}.json"
+
+    def __str__(self) -> str:
+        return f"{self.study}/{self.stage}/{self.label}"
+
+
+class Record(NamedTuple):
+    """What a cell found (``values``), how it came about (``provenance``), and the digest and version of the code."""
+
+    values: dict[str, Any]
+    provenance: dict[str, Any]
+    code: str
+    version: int
+
+
+def module_of(study: str) -> str:
+    """The module that holds the stages of a study."""
+    return f"studies.{study}.cells"
+
+
+@cache
+def code(study: str, stage: str) -> Fingerprint:
+    """Fingerprint of the code that computes a stage, as it was when this process first asked."""
+    return fingerprint(module_of(study), stage)
+
+
+def version(study: str, stage: str) -> int:
+    """The version of a stage: ``VERSIONS[stage]`` in its module, else 1. Whoever means to change numbers raises it."""
+    versions: Mapping[str, int] = getattr(importlib.import_module(module_of(study)), "VERSIONS", {})
+    return versions.get(stage, 1)
+
+
+def depends_on_training(cell: Cell, name: str) -> bool:
+    """Whether a recorded value depends on a trained network: then another processor may give another draw of it.
+
+    A study says otherwise by a function ``untrained_values(stage, params, name)`` in its module of stages.
+    """
+    untrained = getattr(importlib.import_module(module_of(cell.study)), "untrained_values", None)
+    return untrained is None or not untrained(cell.stage, cell.params, name)
+
+
+def results_folder() -> Path:
+    """The committed record: ``MODUTILS_RESULTS`` if set, else ``results`` in the repository."""
+    if chosen := os.environ.get("MODUTILS_RESULTS"):
+        return Path(chosen)
+    return ROOT / "results"
+
+
+def check_addresses(cells: Sequence[Cell]) -> None:
+    """Refuse a plan in which two cells have one address.
+
+    Raises
+    ------
+    ValueError
+        Names both cells. Case does not count, since it does not on every file system.
+    """
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        other = seen.setdefault(str(cell).lower(), cell)
+        if other != cell:
+            raise ValueError(f"two cells have the address {cell}: {dict(other.params)} and {dict(cell.params)}")
+
+
+def write(cell: Cell, values: Mapping[str, Any], provenance: Mapping[str, Any], folder: Path) -> Path:
+    """Write the record of ``cell`` in one step, in place of an earlier one.
+
+    ``values`` may nest dictionaries, lists, strings, numbers, booleans, None and numpy arrays.
+
+    Raises
+    ------
+    RecordError
+        The address is taken by a cell with other parameters.
+    """
+    path = cell.path(folder)
+    if path.exists() and (there := _readable(path)) is not None:
+        _compare_params(there, cell, path)
+    content = {
+        "format": FORMAT,
+        "study": cell.study,
+        "stage": cell.stage,
+        "params": dict(cell.params),
+        "version": version(cell.study, cell.stage),
+        "code": code(cell.study, cell.stage).digest,
+        "provenance": dict(provenance),
+        "values": encode(values),
+    }
+    content["sha256"] = _digest(content)
+    write_json(path, content)
+    return path
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file under a temporary name, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def is_recorded(cell: Cell, folder: Path) -> bool:
+    """Whether ``cell`` has a record, by whatever code."""
+    return cell.path(folder).exists()
+
+
+def read(cell: Cell, folder: Path | None = None) -> Record:
+    """Read the record of ``cell``.
+
+    Raises
+    ------
+    RecordError
+        No record of these parameters; or its file was altered, belongs to other parameters, or was made from other data
+        than those at hand.
+    """
+    folder = folder or results_folder()
+    path = cell.path(folder)
+    if not path.exists():
+        raise RecordError(f"no record of {cell} in {folder}; compute it: python -m companion run {cell.study}")
+    content = _load(path)
+    _compare_params(content, cell, path)
+    for file, md5 in content["provenance"].get("data", {}).items():
+        if (here := data.checksum_at_hand(file)) not in (None, md5):
+            raise RecordError(f"{path} was made from a {file} with MD5 {md5}, but the one at hand has {here}")
+    return Record(_decode(content["values"]), content["provenance"], content["code"], content["version"])
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The content of a record whose digest is right."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = content.pop("sha256")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise RecordError(f"{path} is not a record ({error}); delete it and run the study again") from error
+    if found != _digest(content):
+        raise RecordError(f"{path} was altered after it was written; delete it and run the study again")
+    return content
+
+
+def _readable(path: Path) -> dict[str, Any] | None:
+    """The content of a file, or None if it is no record, so that it may be replaced."""
+    try:
+        return _load(path)
+    except RecordError:
+        return None
+
+
+def _compare_params(content: Mapping[str, Any], cell: Cell, path: Path) -> None:
+    if (content["study"], content["stage"], content["params"]) != (cell.study, cell.stage, dict(cell.params)):
+        raise RecordError(f"{path} belongs to other parameters: {content['params']}, not {dict(cell.params)}")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The records of a study's plan, looked up by stage and parameters.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+        The plan, in the order in which replicates are wanted.
+    folder : path
+        Where the records are.
+    """
+
+    cells: Sequence[Cell]
+    folder: Path
+    _watching: list[dict[Cell, bool]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def planned(self, stage: str, **params: Any) -> list[Cell]:
+        """The planned cells of ``stage`` whose parameters include ``params``, in the order of the plan."""
+        return [cell for cell in self.cells if cell.stage == stage and params.items() <= dict(cell.params).items()]
+
+    def recorded(self, stage: str, **params: Any) -> list[tuple[Cell, Record]]:
+        """Those of :meth:`planned` that have a record, each with it.
+
+        Raises
+        ------
+        RecordError
+            A record is invalid.
+        """
+        chosen = self.planned(stage, **params)
+        found = [(cell, _read_cached(cell, self.folder)) for cell in chosen if is_recorded(cell, self.folder)]
+        there = {cell for cell, _ in found}
+        for seen in self._watching:
+            seen.update({cell: cell in there for cell in chosen})
+        return found
+
+    def records(self, stage: str, **params: Any) -> list[Record]:
+        """Records of all cells of :meth:`planned`.
+
+        Raises
+        ------
+        RecordError
+            No such cell is planned, or one has no valid record.
+        """
+        chosen = self.planned(stage, **params)
+        if not chosen:
+            raise RecordError(f"no cell of stage {stage!r} with {params} is planned")
+        found = dict(self.recorded(stage, **params))
+        for cell in chosen:
+            if cell not in found:
+                read(cell, self.folder)  # says that it is missing
+        return [found[cell] for cell in chosen]
+
+    def numbers(self, stage: str, *path: str, **params: Any) -> np.ndarray:
+        """One number per cell: the one at ``path`` (names, from the outside in) in its values; shape (cells,)."""
+        found = []
+        for record in self.records(stage, **params):
+            value: Any = record.values
+            for name in path:
+                value = value[name]
+            found.append(float(value))
+        return np.array(found)
+
+    @contextmanager
+    def watch(self) -> Iterator[dict[Cell, bool]]:
+        """Collect the cells that are asked for meanwhile, and whether each has a record."""
+        seen: dict[Cell, bool] = {}
+        self._watching.append(seen)
+        try:
+            yield seen
+        finally:
+            self._watching[:] = [other for other in self._watching if other is not seen]
+
+
+@lru_cache(maxsize=2048)
+def _read_cached(cell: Cell, folder: Path) -> Record:
+    return read(cell, folder)
+
+
+# --- where a record comes from ----------------------------------------------------------------------------------------
+
+
+def provenance(cell: Cell | None = None) -> dict[str, Any]:
+    """Versions, commit, machine and date of the present process, for :func:`write`.
+
+    The versions are those of the packages that ``cell`` reaches and of what these need, without one of a few. The
+    commit is marked "with changes" if files of ours were changed since: those that ``cell`` reaches, if one is given.
+    """
+    made_by = code(cell.study, cell.stage) if cell else None
+    files = [str(path) for module in made_by.modules if (path := installed(module))] if made_by else []
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit(tuple(files or [str(ROOT / package) for package in OURS])),
+        "python": platform.python_version(),
+        "versions": _versions(made_by.packages if made_by else ("captum", "scipy", "sklearn", "torchvision")),
+        "device": device_name(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@cache
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Version of every distribution that gives one of ``packages``, and of those that it requires at run time."""
+    distributions = importlib.metadata.packages_distributions()
+    names = {name for package in (*packages, "numpy", "torch") for name in distributions.get(package, ())}
+    for name in list(names):
+        for text in importlib.metadata.requires(name) or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                names.add(requirement.name)
+    found = {}
+    for name in names:
+        try:
+            found[importlib.metadata.metadata(name)["Name"].lower()] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name.lower()] = "not installed"
+    return dict(sorted(found.items()))
+
+
+@cache
+def device_name() -> str:
+    """The processor with its vector instructions, and the GPU if there is one."""
+    try:
+        models = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:  # not Linux
+        models = []
+    names = [f"{models[0] if models else platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"]
+    if torch.cuda.is_available():
+        names.append(torch.cuda.get_device_name())
+    return " + ".join(names)
+
+
+@cache
+def commit(files: tuple[str, ...]) -> str:
+    """The present commit; with "with changes" behind it if one of ``files`` differs from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain", "--", *files) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "not in a git checkout"
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def encode(value: Any) -> Any:
+    """``value`` as JSON can hold it; arrays as compressed bytes, exactly."""
+    if isinstance(value, np.ndarray):
+        packed = base64.b64encode(zlib.compress(np.ascontiguousarray(value).tobytes(), 9)).decode()
+        return {"dtype": value.dtype.str, "shape": list(value.shape), "zlib": packed}
+    if isinstance(value, Mapping):
+        return {str(name): encode(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"dtype", "shape", "zlib"}:
+            packed = zlib.decompress(base64.b64decode(value["zlib"]))
+            return np.frombuffer(packed, value["dtype"]).reshape(value["shape"])
+        return {name: _decode(item) for name, item in value.items()}
+    return [_decode(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,218 @@
+"""Executing a chapter, and what is shown when it fails or is out of date."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from companion.__main__ import main
+from companion.execution import NotebookError, execute, find_executed, is_current, parameters_of
+from conftest import ROOT
+
+GOOD = """\
+# %% [markdown]
+# # A small chapter
+
+# %% tags=["parameters"]
+scale = "paper"
+count = 3
+
+# %%
+import os
+
+print(scale, count, os.path.basename(os.getcwd()))
+"""
+BAD = GOOD + "\n# %%\nvalue = 1\nvalue / 0\n"
+
+
+@pytest.fixture
+def chapter(tmp_path: Path) -> Path:
+    folder = tmp_path / "chapters"
+    folder.mkdir()
+    path = folder / "small.py"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``GOOD``, executed once for the tests that only read the output."""
+    folder = tmp_path_factory.mktemp("executed")
+    (folder / "small.py").write_text(GOOD)
+    return execute(folder / "small.py", folder / "out" / "small.ipynb")
+
+
+def printed(notebook: Path) -> str:
+    return "".join(
+        output.text for cell in nbformat.read(notebook, as_version=4).cells for output in cell.get("outputs", [])
+    )
+
+
+def test_runs_in_the_folder_of_the_script_with_its_own_parameters(executed: Path) -> None:
+    assert printed(executed) == f"paper 3 {executed.parent.parent.name}\n"
+    assert [path.name for path in executed.parent.iterdir()] == ["small.ipynb"]
+
+
+def test_injects_parameters(chapter: Path, tmp_path: Path) -> None:
+    output = execute(chapter, tmp_path / "small.ipynb", parameters={"count": 5})
+    assert printed(output) == "paper 5 chapters\n"
+    made = nbformat.read(output, as_version=4).metadata["modutils"]
+    assert made["injected"] == {"count": 5}
+    assert made["parameters"] == {"scale": "paper", "count": 5}
+
+
+def test_records_how_it_was_made_and_no_path_of_the_machine(executed: Path) -> None:
+    made = nbformat.read(executed, as_version=4).metadata["modutils"]
+    assert made["source"] == "small.py"
+    assert made["parameters"] == {"scale": "paper", "count": 3}
+    assert made["seconds"] > 0
+    assert {"date", "commit", "versions", "device"} <= set(made["provenance"])
+    text = executed.read_text()
+    assert str(executed.parent) not in text
+    assert str(Path(sys.prefix)) not in text
+
+
+def test_parameters_of(chapter: Path) -> None:
+    assert parameters_of(chapter) == {"scale": "paper", "count": 3}
+
+
+def test_unknown_parameter_is_refused_before_anything_runs(chapter: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"small\.py has no parameter scael; it has scale, count"):
+        execute(chapter, tmp_path / "small.ipynb", parameters={"scael": "quick"})
+    assert not (tmp_path / "small.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# %%\n1 + 1\n", 'no cell tagged "parameters"'),
+        ('# %% tags=["parameters"]\nscale = print\n', "not a literal"),
+    ],
+)
+def test_a_chapter_without_proper_parameters_is_refused(chapter: Path, tmp_path: Path, text: str, message: str) -> None:
+    chapter.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        execute(chapter, tmp_path / "small.ipynb")
+
+
+def test_a_missing_script_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent\.py is not a percent-format Jupytext script"):
+        execute(tmp_path / "absent.py", tmp_path / "small.ipynb")
+
+
+def test_a_cell_that_raises_is_named_and_the_good_output_stays(chapter: Path, tmp_path: Path) -> None:
+    output = execute(chapter, tmp_path / "small.ipynb")
+    good = output.read_bytes()
+    chapter.write_text(BAD)
+    with pytest.raises(NotebookError) as caught:
+        execute(chapter, output)
+    message = str(caught.value)
+    assert "small.py:14: cell In [3] raised ZeroDivisionError: division by zero" in message
+    assert "    value / 0" in message
+    assert output.read_bytes() == good
+    failed = output.with_suffix(".failed.ipynb")
+    assert "Traceback" in failed.read_text()
+    with pytest.raises(ValueError, match="not executed yet"):
+        find_executed(BAD, tmp_path)
+
+    chapter.write_text(GOOD)
+    execute(chapter, output)
+    assert not failed.exists()
+
+
+def test_a_cell_that_takes_too_long_is_named(chapter: Path, tmp_path: Path) -> None:
+    chapter.write_text(GOOD + "\n# %%\nimport time\n\ntime.sleep(60)\n")
+    with pytest.raises(NotebookError, match=r"small\.py:14: cell In \[3\] took longer than 1 s\n.*\n.*\n.*sleep"):
+        execute(chapter, tmp_path / "small.ipynb", timeout=1)
+    assert not (tmp_path / "small.ipynb").exists()
+
+
+def test_a_cell_that_ends_the_kernel_is_named(chapter: Path, tmp_path: Path) -> None:
+    chapter.write_text(GOOD + "\n# %%\nos._exit(1)\n")
+    with pytest.raises(NotebookError, match=r"small\.py:14: cell In \[3\] ended its kernel"):
+        execute(chapter, tmp_path / "small.ipynb")
+
+
+def test_the_book_takes_only_what_was_executed_from_this_text(executed: Path) -> None:
+    assert find_executed(GOOD, executed.parent).metadata["modutils"]["source"] == "small.py"
+    with pytest.raises(ValueError, match="changed since: run `python -m companion execute`"):
+        find_executed(GOOD + "# changed\n", executed.parent)
+
+
+def test_the_book_refuses_a_run_with_other_parameters(chapter: Path, tmp_path: Path) -> None:
+    execute(chapter, tmp_path / "out" / "small.ipynb", parameters={"count": 1})
+    with pytest.raises(ValueError, match="python -m companion execute"):
+        find_executed(GOOD, tmp_path / "out")
+
+
+def test_the_reader_of_the_book_names_the_chapter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "extension")
+    import modules_book
+    from sphinx.errors import ExtensionError
+
+    monkeypatch.setattr(modules_book, "EXECUTED", tmp_path)
+    text = (ROOT / "notebooks" / "biclustering.py").read_text(encoding="utf-8")
+    with pytest.raises(ExtensionError, match=r"biclustering\.py: not executed yet.* `make book`"):
+        modules_book.read_executed(text)
+
+
+def test_is_current_sees_every_input(executed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = executed.parent.parent / "small.py"
+    assert is_current(source, executed)
+    assert not is_current(source, tmp_path / "absent.ipynb")
+    assert not is_current(source, executed, parameters={"count": 4})
+    changed = tmp_path / "small.py"
+    changed.write_text(GOOD + "\n")
+    assert not is_current(changed, executed)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "record.json").write_text("{}")
+    monkeypatch.setenv("MODUTILS_RESULTS", str(tmp_path / "results"))
+    assert not is_current(source, executed)
+
+
+def test_command_executes_only_what_changed(chapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["execute", str(chapter), "--output", str(tmp_path / "out"), "-p", "count=4", "-p", "scale=quick"]
+    assert main(command) == 0
+    assert printed(tmp_path / "out" / "small.ipynb") == "quick 4 chapters\n"
+    assert "executing" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "is up to date" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.py"], "absent.py is not a percent-format Jupytext script"),
+        (["-p", "count"], "'count' is not of the form NAME=VALUE"),
+        (["-p", "cuont=1"], "small.py has no parameter cuont; it has scale, count"),
+    ],
+)
+def test_command_fails_in_one_line(
+    arguments: list[str],
+    message: str,
+    chapter: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = [] if arguments == ["absent.py"] else [str(chapter)]
+    assert main(["execute", "--output", str(tmp_path / "out"), *named, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_command_of_a_shell_fails_without_traceback(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(BAD)
+    command = [sys.executable, "-m", "companion", "execute", "bad.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1
+    # A kernel that is stopped while it is busy may add a line of its own.
+    lines = [line for line in run.stderr.splitlines() if not line.startswith("[IPKernelApp]")]
+    assert lines[0].startswith("error: bad.py:14: cell In [3] raised ZeroDivisionError")
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "_executed" / "bad.ipynb").exists()

@@ -1,0 +1,80 @@
+"""What chapters show beside figures: texts are escaped, claims must match, and nothing recorded is passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from companion import records, reports
+from companion.claims import Verdict
+from companion.records import Cell, Results
+
+
+def _verdict(id: str, verdict: str = "holds") -> Verdict:
+    return Verdict(id, "paper", "A < B", "picture", "p < 0.01", "0.3", "[0.2, 0.4]", verdict, "because A & B")
+
+
+def test_verdicts_side_by_side() -> None:
+    html = reports.verdict_table({"MNIST": [_verdict("B1")], "Fashion": [_verdict("B1", "does not hold")]})
+    soup = BeautifulSoup(html, "html.parser")
+    assert [cell.text for cell in soup.find_all("th")] == ["Claim of the paper", "MNIST", "Fashion"]
+    assert soup.find_all("td")[0].text == "B1 A < B"
+    assert "○ does not hold" in soup.find_all("td")[2].text
+    with pytest.raises(ValueError, match="lists of different claims"):
+        reports.verdict_table({"a": [_verdict("B1")], "b": [_verdict("B2")]})
+
+
+def test_one_claim_with_its_rule() -> None:
+    soup = BeautifulSoup(reports.verdict_box({"MNIST": [_verdict("B1")]}, "B1"), "html.parser")
+    assert "Rule: p < 0.01" in soup.text
+    assert "because A & B" in soup.text
+    with pytest.raises(ValueError, match="id='B9' is no claim; there are B1"):
+        reports.verdict_box({"MNIST": [_verdict("B1")]}, "B9")
+
+
+def _write(cell: Cell, folder: Path, seconds: float, values: dict[str, float]) -> None:
+    provenance = records.provenance(cell) | {"seconds": seconds, "cpu_seconds": seconds, "data": {"file": "md5"}}
+    records.write(cell, values, provenance, folder)
+
+
+def test_durations_count_the_training_behind_a_cached_network(tmp_path: Path) -> None:
+    setting = {"dataset": "digits", "model": "cnn", "activation": "relu", "regularization": "dropout"}
+    cells = [Cell("biclustering", "train", setting | {"seed": seed}) for seed in range(3)]
+    _write(cells[0], tmp_path, 1.0, {"training_cpu_seconds": 59.0})
+    _write(cells[1], tmp_path, 61.0, {"training_cpu_seconds": 60.0})
+    results = Results(cells, tmp_path)
+    soup = BeautifulSoup(reports.durations(results, {"train": "train", "extend": "grid"}), "html.parser")
+    assert [cell.text for cell in soup.find_all("td")] == ["train", "2 of 3", "2", "60.0 s", "2.0 min"]
+    origin = BeautifulSoup(reports.origin_table(results), "html.parser").text
+    assert "2, and 1 missing" in origin
+    assert "file md5" in origin
+    assert "Code changed sincenone" in origin
+    assert "Not computed yet: train 1." in reports.origin_box(results, "quick", committed=False)
+
+
+def test_a_piece_of_work_without_data_set_is_about_truth_tables(tmp_path: Path) -> None:
+    params = {"task": "single", "outputs": 4, "widths": "24", "layers": "2", "grid": "full"}
+    cells = [Cell("neural_sculpting", "boolean", params | {"seed": 0})]
+    _write(cells[0], tmp_path, 1.0, {})
+    assert "Scale “quick” on truth tables, " in reports.origin_box(Results(cells, tmp_path), "quick", committed=False)
+
+
+def test_every_benchmark_is_shown() -> None:
+    soup = BeautifulSoup(reports.benchmarks(), "html.parser")
+    shown = {cell.text.split(":")[0] for cell in soup.select("td:first-child")}
+    assert shown == {
+        "attribution",
+        "coclustering",
+        "lesions",
+        "modularity",
+        "sculpting",
+        "similarity",
+        "spectral",
+        "stacked",
+    }
+    some = BeautifulSoup(reports.benchmarks("lesions"), "html.parser")
+    assert {cell.text.split(":")[0] for cell in some.select("td:first-child")} == {"lesions"}
+    with pytest.raises(ValueError, match="no benchmark is called 'lesion'; there are attribution, "):
+        reports.benchmarks("lesion")

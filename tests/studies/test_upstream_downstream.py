@@ -1,0 +1,220 @@
+"""The upstream/downstream study: its grids and plan, its stages on digits, and the rules of its claims."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from companion import records, sweeps
+from companion.records import Cell, RecordError, Results
+from modutils import modularity
+from studies.upstream_downstream import cells, claims, runs
+from studies.upstream_downstream.claims import Evidence
+
+SMALL: dict[str, Any] = {"hidden": "12-12", "grid": "quick", "regime": "fixed", "epochs": 8}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Two runs of small networks and some untrained ones, with a short search."""
+    folder = tmp_path_factory.mktemp("study")
+    plan = [
+        Cell(cells.STUDY, stage, {"dataset": "digits", **SMALL, "seed": seed})
+        for stage in ("train", "modules")
+        for seed in range(2)
+    ]
+    plan.append(Cell(cells.STUDY, "untrained", {"dataset": "digits", "hidden": "12-12", "seed": 0}))
+    plan.append(Cell(cells.STUDY, "search", {"dataset": "digits", **SMALL, "seed": 0}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODUTILS_CACHE", str(folder / "cache"))
+        patch.setattr(cells, "SEARCH", {"digits": (20, 2)})
+        patch.setattr(cells, "UNTRAINED", 3)
+        sweeps.run(plan, folder, progress=False)
+    return Results(plan, folder)
+
+
+@pytest.fixture(scope="module")
+def found(results: Results) -> runs.Runs:
+    return runs.load(results, "digits", SMALL)
+
+
+def test_the_grid_is_the_papers() -> None:
+    grid = cells.settings("all")
+    assert len(grid) == 30
+    assert Counter(setting.kind for setting in grid) == {"l2": 9, "l1": 7, "dropout": 14}
+    l2 = [setting for setting in grid if setting.kind == "l2"]
+    assert (l2[0].l2, l2[-1].l2, l2[4].l2) == pytest.approx((1e-5, 1e-1, 1e-3))
+    assert all(setting.l1 == setting.dropout == 0 for setting in l2)
+    l1 = [setting for setting in grid if setting.kind == "l1"]
+    assert (l1[0].l1, l1[-1].l1) == pytest.approx((1e-5, 1e-2))
+    assert {setting.l2 for setting in grid if setting.kind != "l2"} == {1e-5}
+    dropout = [setting.dropout for setting in grid if setting.kind == "dropout"]
+    np.testing.assert_allclose(dropout, np.arange(0.05, 0.71, 0.05))
+    with pytest.raises(ValueError, match="grid='fine' is unknown"):
+        cells.settings("fine")
+
+
+def test_the_plan_has_the_papers_size_and_no_cell_twice() -> None:
+    plan = cells.plan("paper")
+    assert len(plan) == len({str(cell) for cell in plan})
+    main = [cell for cell in plan if cell.params.items() >= {**cells.FIXED, "dataset": "mnist"}.items()]
+    count = Counter(cell.stage for cell in main)
+    assert count["train"] == count["modules"] == 9
+    assert count["train"] * len(cells.settings("all")) == 270
+    blocks = [cell for cell in plan if cell.stage == "untrained" and cell.params["hidden"] == "64-64"]
+    assert sum(cell.params["dataset"] == "mnist" for cell in blocks) * cells.UNTRAINED >= 100
+    for cell in plan:  # each name is a function that takes these parameters
+        assert cell.function.__kwdefaults__ is None
+        assert set(cell.params) == set(cell.function.__annotations__) - {"return"}
+    with pytest.raises(ValueError, match="scale='huge'"):
+        cells.plan("huge")
+
+
+def test_the_axis_of_the_figures(found: runs.Runs) -> None:
+    paper = replace(found, settings=cells.settings("all"))
+    np.testing.assert_allclose(paper.axis("l1"), np.arange(7) / 6)
+    assert paper.axis("l2")[7] == pytest.approx(0.875)  # 10^-1.5
+    assert paper.strengths("dropout")[0] == 0
+    assert paper.places("dropout")[0] == paper.plain == 0
+
+
+def test_what_is_recorded_of_a_run(found: runs.Runs) -> None:
+    networks = len(cells.settings("quick"))
+    assert found["q"].shape == (2, networks, 2, 8)
+    assert found["labels"].shape == (2, networks, 2, 8, 12)
+    assert found["variant_q"].shape == (2, networks, 2, 16)
+    assert found["other_scores"].shape == (2, networks, 2, 28, len(cells.OTHER_SCORES))
+    assert found.fresh["q"].shape == (3, 2, 8)
+    assert (found["q"] >= found["q_spectral"] - 1e-6).all()
+    numbers = [modularity.effective_number(row) for row in found["labels"].reshape(-1, 12)]
+    np.testing.assert_allclose(found["effective_number"].ravel(), numbers, rtol=1e-6)
+    np.testing.assert_array_equal(found["unused"], (found["labels"] < 0).sum(-1))
+    # A measure's own modules are best for it.
+    own = np.einsum("...ii->...i", found["transfer"])
+    np.testing.assert_allclose(own, found["q"], atol=1e-6)
+    assert (found["similarity"] <= 1).all()
+    symmetric = found["rank_correlation"]
+    np.testing.assert_allclose(symmetric, np.swapaxes(symmetric, -1, -2), atol=1e-6)
+
+
+def test_a_run_comes_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODUTILS_CACHE", str(tmp_path))
+    first = cells.trained(dataset="digits", **SMALL | {"epochs": 2}, seed=4)
+    (saved,) = (tmp_path / "networks").glob("upstream_downstream-*.pt")
+    before = saved.stat().st_mtime_ns
+    again = cells.trained(dataset="digits", **SMALL | {"epochs": 2}, seed=4)
+    assert saved.stat().st_mtime_ns == before
+    for a, b in zip(first.stack.weights, again.stack.weights, strict=True):
+        assert (a == b).all()
+    with pytest.raises(ValueError, match="regime='late' is unknown"):
+        cells.trained(dataset="digits", **SMALL | {"regime": "late"}, seed=0)
+
+
+def test_runs_trained_at_once_are_the_runs_trained_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a GPU does: all runs in one stack.
+    params = {"dataset": "digits", **SMALL, "epochs": 2}
+    monkeypatch.setenv("MODUTILS_CACHE", str(tmp_path / "at once"))
+    cells._train(params, [0, 1])
+    together = [cells.trained(**params, seed=seed) for seed in (0, 1)]
+    monkeypatch.setenv("MODUTILS_CACHE", str(tmp_path / "apart"))
+    for seed in (0, 1):
+        alone = cells.trained(**params, seed=seed)
+        for a, b in zip(together[seed].stack.weights, alone.stack.weights, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_networks_that_fail_or_diverge_are_left_out(found: runs.Runs) -> None:
+    values = dict(found.values)
+    values["test_accuracy"] = np.full((2, 13), 0.95)
+    values["test_accuracy"][0, 3] = 0.79
+    values["diverged"] = np.zeros((2, 13), bool)
+    values["diverged"][1, 5] = True
+    changed = replace(found, values=values)
+    assert changed.kept.sum() == 24
+    assert not changed.kept[0, 3]
+    assert not changed.kept[1, 5]
+    assert np.isnan(changed.of("q")[1, 5]).all()
+    verdict = claims._u11(Evidence(Results([], Path()), changed))
+    assert verdict.value == "2 of 26 networks"
+    assert "1 diverged" in verdict.why
+
+
+def test_every_claim_has_a_verdict(results: Results, found: runs.Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = dict(found.values) | {"test_accuracy": np.where(np.arange(13) % 9 == 4, 0.1, 0.9)[None].repeat(2, 0)}
+    evidence = Evidence(results, replace(found, values=values))
+    for claim in claims.CLAIMS:
+        verdict = claim.decide(evidence)
+        assert verdict.verdict in ("holds", "holds in part", "does not hold"), claim.id
+        assert verdict.value, claim.id
+        assert verdict.why, claim.id
+        assert "nan" not in verdict.value, claim.id
+    assert [claim.id for claim in claims.CLAIMS] == [f"U{number}" for number in range(1, 28)]
+
+
+def test_what_was_not_planned_is_not_testable(results: Results, found: runs.Runs) -> None:
+    planned = [cell for cell in results.cells if cell.stage != "search"]
+    assert claims._u24(Evidence(Results(planned, results.folder), found)).verdict == "not testable"
+    missing = [*planned, Cell(cells.STUDY, "search", {"dataset": "digits", **SMALL, "seed": 7})]
+    with pytest.raises(RecordError, match="no record of"):
+        claims._u24(Evidence(Results(missing, results.folder), found))
+
+
+def _with_dropout_effect(found: runs.Runs, effect: float, noise: float = 0.001) -> Evidence:
+    """Evidence in which Q rises by ``effect`` from the weakest to the strongest dropout, for every measure."""
+    generator = np.random.default_rng(0)
+    seeds = 6
+    q = 0.1 + noise * generator.standard_normal((seeds, 13, 1, 8)).repeat(2, axis=2)
+    places = [p for p in found.places("dropout") if p != found.plain]
+    q[:, places] += np.linspace(0, effect, len(places))[:, None, None]
+    values = {name: np.repeat(value[:1], seeds, axis=0) for name, value in found.values.items()}
+    values |= {"q": q, "test_accuracy": np.full((seeds, 13), 0.95), "diverged": np.zeros((seeds, 13), bool)}
+    return Evidence(Results([], Path()), replace(found, values=values, seeds=list(range(seeds))))
+
+
+@pytest.mark.parametrize(("effect", "verdict"), [(0.1, "holds"), (0.0, "does not hold"), (-0.1, "does not hold")])
+def test_the_main_claim_follows_the_effect(found: runs.Runs, effect: float, verdict: str) -> None:
+    evidence = _with_dropout_effect(found, effect)
+    assert claims._u1(evidence).verdict == verdict
+    assert claims._u2(evidence).verdict == verdict
+    # The same effect on both sides and in both layers.
+    assert claims._u3(evidence).verdict == "does not hold"
+
+
+def test_side_and_layer_of_the_effect(found: runs.Runs) -> None:
+    evidence = _with_dropout_effect(found, 0.1)
+    q = np.array(evidence.runs["q"])
+    strongest = found.places("dropout")[-1]
+    q[:, strongest, 0, 4:] += 0.1  # upstream, first layer
+    changed = Evidence(Results([], Path()), replace(evidence.runs, values={**evidence.runs.values, "q": q}))
+    assert claims._u3(changed).verdict == "holds"
+    fourth = claims._u4(changed)
+    assert fourth.verdict == "holds in part"
+    assert fourth.value.startswith("larger in layer 1 for 4 of 8")
+
+
+def test_agreement_that_is_chance_alone_does_not_count(found: runs.Runs) -> None:
+    seeds = 4
+    similarity = np.full((seeds, 13, 2, 8, 8), 0.3)
+    for side in (slice(0, 4), slice(4, 8)):
+        similarity[..., side, side] = 0.6
+    similarity += 0.001 * np.random.default_rng(0).standard_normal((seeds, 1, 1, 1, 1))
+    values = {name: np.repeat(value[:1], seeds, axis=0) for name, value in found.values.items()}
+    values |= {"test_accuracy": np.full((seeds, 13), 0.95), "diverged": np.zeros((seeds, 13), bool)}
+
+    def verdict(chance: np.ndarray) -> str:
+        changed = replace(found, values={**values, "similarity": similarity, "chance": chance}, seeds=list(range(4)))
+        return claims._u15(Evidence(Results([], Path()), changed)).verdict
+
+    assert verdict(np.full_like(similarity, 0.25)) == "holds"
+    assert verdict(similarity - 0.01) == "holds in part"
+
+
+def test_no_run_recorded_is_an_error(results: Results) -> None:
+    with pytest.raises(RecordError, match="no run of digits"):
+        runs.load(results, "digits", SMALL | {"epochs": 9})
+    assert records.is_recorded(results.cells[0], results.folder)
