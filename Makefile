@@ -37,10 +37,7 @@ lab: $(INSTALLED_LAB)  ## open the chapters as notebooks in JupyterLab
 	$(BIN)/jupyter lab
 
 paper: $(INSTALLED)  ## recompute the paper-scale record, resuming where it stopped
-	$(RUN) companion run biclustering --scale paper
-	$(RUN) companion run upstream_downstream --scale paper
-	$(RUN) companion run neural_sculpting --scale paper
-	$(RUN) companion run detecting_modularity --scale paper
+	$(RUN) companion run
 
 bench: $(INSTALLED)  ## time the library beside what one would otherwise call
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(RUN) benchmarks.$$(basename $$file .py) || exit 1; done

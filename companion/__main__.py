@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib
 import json
-import pkgutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-import studies
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from companion.records import Cell
+    from companion.study import Study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,8 +77,8 @@ def _execute(options: argparse.Namespace) -> None:
 
 
 def _add_run(commands: Any) -> None:
-    parser = commands.add_parser("run", help="compute a study's record; what is recorded already is not computed again")
-    parser.add_argument("study", help="such as biclustering")
+    parser = commands.add_parser("run", help="compute the record; what is recorded already is not computed again")
+    parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
     parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
     parser.add_argument("--stages", nargs="*", default=[], metavar="STAGE", help="only these stages (default: all)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
@@ -91,15 +90,14 @@ def _add_run(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> None:
     from companion import records, sweeps
 
-    (study,) = _studies(options)
-    cells = _plan(options, study)
+    cells = _plan(options)
     folder = options.output or records.results_folder()
-    print(f"{len(cells)} cells of {options.study} at scale {options.scale}; records go to {folder}", flush=True)
+    print(f"{len(cells)} cells at scale {options.scale}; records go to {folder}", flush=True)
     with _executor(options) as executor:
         try:
             done = sweeps.run(cells, folder, executor=executor, progress=sys.stderr.isatty())
         except KeyboardInterrupt:
-            kept = len(cells) - len(sweeps.to_compute(cells, folder))
+            kept = sum(records.is_recorded(cell, folder) for cell in cells)
             print(f"{kept} of {len(cells)} cells are recorded in {folder}; run again to go on", file=sys.stderr)
             raise
     print(f"{done} cells computed, {len(cells) - done} were there")
@@ -129,9 +127,7 @@ def _add_status(commands: Any) -> None:
 def _status(options: argparse.Namespace) -> None:
     from companion import records, witness
 
-    rows = [
-        row for study in _studies(options) for row in witness.status(_plan(options, study), records.results_folder())
-    ]
+    rows = witness.status(_plan(options), records.results_folder())
     if options.format == "json":
         print(json.dumps([row._asdict() for row in rows], indent=1))
     else:
@@ -159,7 +155,7 @@ def _check(options: argparse.Namespace) -> None:
     from companion import records, witness
 
     folder = records.results_folder()
-    cells = [cell for study in _studies(options) for cell in _plan(options, study)]
+    cells = _plan(options)
     changed = [row for row in witness.status(cells, folder) if row.state == "changed"]
     print(f"{len(changed)} stages have changed; what is found goes to {folder}", flush=True)
     outdated = []
@@ -195,7 +191,7 @@ def _add_verify(commands: Any) -> None:
 def _verify(options: argparse.Namespace) -> None:
     from companion import records, sweeps
 
-    cells = [cell for study in _studies(options) for cell in _plan(options, study)]
+    cells = _plan(options)
     with sweeps.processes(options.workers) as executor:
         found = sweeps.verify(
             cells, records.results_folder(), count=options.cells, seed=options.seed, executor=executor
@@ -217,9 +213,9 @@ def _add_claims(commands: Any) -> None:
 
 def _claims(options: argparse.Namespace) -> None:
     from companion import claims
-    from studies import verdicts
 
-    found = verdicts(_studies(options), scale=options.scale, dataset=options.dataset)
+    judged = [study.judge(options.scale, dataset=options.dataset) for study in _with(options.dataset, options)]
+    found = [row for columns in judged for rows in columns.values() for row in rows]
     if options.format != "text":
         print(claims.as_json(found) if options.format == "json" else claims.as_csv(found), end="")
         return
@@ -229,20 +225,31 @@ def _claims(options: argparse.Namespace) -> None:
             print(f"{'':42} {row.caveat}")
 
 
-def _studies(options: argparse.Namespace) -> list[str]:
-    names = sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
-    if options.study is None:
-        return names
-    if options.study not in names:
-        raise ValueError(f"study={options.study!r} is unknown; choose one of {', '.join(names)}")
-    return [options.study]
+def _with(dataset: str | None, options: argparse.Namespace) -> list[Study]:
+    """The chosen studies that have a data set."""
+    chosen = _studies(options)
+    have = {study.name: list(study.evidence(study.results(options.scale), options.scale)) for study in chosen}
+    found = [study for study in chosen if dataset is None or dataset in have[study.name]]
+    if not found:
+        known = ", ".join(dict.fromkeys(name for each in have.values() for name in each))
+        raise ValueError(f"--dataset {dataset!r} is not part of scale {options.scale!r}; there are {known}")
+    return found
 
 
-def _plan(options: argparse.Namespace, study: str) -> list[Any]:
-    plan = importlib.import_module(f"studies.{study}.cells").plan(options.scale)
+def _studies(options: argparse.Namespace) -> list[Study]:
+    from companion import study
+
+    return [study.load(name) for name in ([options.study] if options.study else study.names())]
+
+
+def _plan(options: argparse.Namespace) -> list[Cell]:
+    """The cells of the chosen studies and stages."""
+    plan = [cell for study in _studies(options) for cell in study.results(options.scale).cells]
     if unknown := sorted(set(options.stages) - {cell.stage for cell in plan}):
         known = ", ".join(dict.fromkeys(cell.stage for cell in plan))
-        raise ValueError(f"--stages {' '.join(unknown)}: no such stage in {study}; it has {known}")
+        raise ValueError(
+            f"--stages {' '.join(unknown)}: no such stage in {options.study or 'any study'}; it has {known}"
+        )
     return [cell for cell in plan if not options.stages or cell.stage in options.stages]
 
 

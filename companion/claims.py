@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +58,67 @@ class Claim:
     decide: Callable[[Any], Finding]
 
 
+Rule = Callable[[Any], Finding]
+
+
+class Claims:
+    """The claims of one paper, in the order of their numbers.
+
+    Examples
+    --------
+    >>> claims = Claims("somebody2020")
+    >>> @claims.add("X1", "Large.", published="3", rule="above 2")
+    ... def _x1(of: int) -> Finding:
+    ...     return Finding("holds" if of > 2 else "does not hold", str(of), "", "It is what it is.")
+    >>> [(claim.id, claim.decide(3).verdict) for claim in claims]
+    [('X1', 'holds')]
+    """
+
+    def __init__(self, paper: str) -> None:
+        self.paper = paper
+        self._claims: list[Claim] = []
+
+    def add(
+        self, id: str, statement: str, *, published: str, rule: str, paper: str | None = None
+    ) -> Callable[[Rule], Rule]:
+        """Decorator of a rule, so that its words and its code stand together; fields as in :class:`Claim`."""
+
+        def with_words(decide: Rule) -> Rule:
+            self._claims.append(Claim(id, paper or self.paper, statement, published, rule, decide))
+            return decide
+
+        return with_words
+
+    def __iter__(self) -> Iterator[Claim]:
+        return iter(sorted(self._claims, key=lambda claim: (claim.id[:1], int(claim.id[1:]))))
+
+
+# --- verdicts that rules share ----------------------------------------------------------------------------------------
+
+
+def all_of(*parts: bool) -> str:
+    """All parts true: holds; some: in part; none: does not hold."""
+    return "holds" if all(parts) else "holds in part" if any(parts) else "does not hold"
+
+
+def by_count(count: float, holds: float, part: float) -> str:
+    """Holds from ``holds`` successes on, in part from ``part`` on."""
+    return "holds" if count >= holds else "holds in part" if count >= part else "does not hold"
+
+
+def above(low: float, high: float, threshold: float) -> str:
+    """By a whole interval: holds if it lies at or above the threshold, in part if it straddles it."""
+    return "holds" if low >= threshold else "does not hold" if high < threshold else "holds in part"
+
+
+def untestable(why: str) -> Finding:
+    """The record at hand cannot decide the claim, for this reason."""
+    return Finding("not testable", "no result", "", why)
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A claim with what was found: one row of the scoreboard. Fields as in :class:`Claim` and :class:`Finding`.
@@ -100,13 +161,13 @@ STATE_WORDS = {
 
 
 def evaluate(
-    claims: Sequence[Claim], evidence: Callable[[], Any], *, results: Results | None = None, dataset: str = ""
+    claims: Iterable[Claim], evidence: Callable[[], Any], *, results: Results | None = None, dataset: str = ""
 ) -> list[Verdict]:
     """Apply every claim's rule to the record.
 
     Parameters
     ----------
-    claims : sequence of Claim
+    claims : Claims or sequence of Claim
     evidence : callable
         Makes what the rules look at. It is made anew for every claim, so that each says what it looked at.
     results : Results, optional
@@ -126,6 +187,7 @@ def evaluate(
     >>> evaluate([claim], lambda: 3)[0].verdict
     'holds'
     """
+    claims = list(claims)
     ids = [claim.id for claim in claims]
     if len(set(ids)) < len(ids):
         raise ValueError(f"claims share an id: {sorted(i for i in set(ids) if ids.count(i) > 1)}")

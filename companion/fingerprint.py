@@ -25,7 +25,7 @@ OURS = ("modutils", "companion", "studies")
 MACHINERY = frozenset(
     f"{package}.{name}"
     for package in ("companion", "modutils")  # the latter in records made before they moved
-    for name in ("records", "sweeps", "fingerprint", "witness", "claims", "reports")
+    for name in ("records", "sweeps", "fingerprint", "witness", "claims", "reports", "study")
 )
 
 Locate = Callable[[str], Path | None]

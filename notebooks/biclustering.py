@@ -317,34 +317,18 @@ glue("live-untrained-accuracy", 100 * training.accuracy(untrained, test_images, 
 # The paper dissects one pre-trained network. We train our own, once per seed, so that every number comes with an interval.
 
 # %%
-import os
-import tempfile
-from pathlib import Path
+from companion.study import open_chapter
+from studies.biclustering import STUDY, claims
 
-from companion import records, sweeps
-from studies.biclustering import claims
-
-folder = records.results_folder()
-if scale == "quick" or recompute:
-    scratch = tempfile.TemporaryDirectory()
-    # Hours of work go where they are found again: an interrupted run resumes.
-    folder = Path(scratch.name) if scale == "quick" else data.cache_folder() / "recomputed"
-    with sweeps.processes(os.cpu_count() or 1) as executor:
-        sweeps.run(plan, folder, executor=executor, progress=False)
-
-record = records.Results(plan, folder)
-names = list(dict.fromkeys(cell.params["dataset"] for cell in plan))
+chapter = open_chapter(STUDY, scale, recompute=recompute)
+record = chapter.results
+names = chapter.datasets
 settings = [claims.Setting(record, name) for name in names]
 main, last = settings[0], settings[-1]
-verdicts = {}
-for name in names:
-    verdicts[reports.DATASETS[name]] = claims.evaluate(name, scale=scale, results=record)
 
 # %% tags=["remove-cell"]
-from collections import Counter
-
+chapter.glue()
 reached = 100 * record.numbers("train", "test_accuracy", dataset=names[0], model="cnn", activation="relu")
-glue("dataset", reports.DATASETS[names[0]], display=False)
 glue("lowest-accuracy", float(reached.min()), display=False)
 glue("mean-accuracy", float(reached.mean()), display=False)
 for key, path in {
@@ -353,23 +337,11 @@ for key, path in {
     "pixels": ("k-means on pixels", "k-means"),
 }.items():
     glue(f"nmi-{key}", float(main.numbers("controls", *path, "nmi").mean()), display=False)
-counts = Counter(row.verdict for row in verdicts[reports.DATASETS[names[0]]])
-glue("n-claims", counts.total(), display=False)
-for key, verdict in {
-    "holds": "holds",
-    "in-part": "holds in part",
-    "not": "does not hold",
-    "untestable": "not testable",
-}.items():
-    glue(f"n-{key}", counts[verdict], display=False)
-for row in verdicts[reports.DATASETS[names[0]]]:
-    glue(f"{row.id}-verdict", row.verdict, display=False)
-    glue(f"{row.id}-value", row.value, display=False)
 glue("last-dataset", reports.DATASETS[names[-1]], display=False)
 glue("grid-seeds", grid.complete_seeds(record), display=False)
 
 # %% tags=["remove-input"]
-HTML(reports.origin_box(record, scale, committed=folder == records.results_folder()))
+chapter.origin()
 
 # %% [markdown]
 # The networks reach {glue:text}`mean-accuracy:.2f` % test accuracy on average, the worst {glue:text}`lowest-accuracy:.2f` %.
@@ -384,13 +356,13 @@ HTML(reports.origin_box(record, scale, committed=folder == records.results_folde
 figures.matrix(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B1"))
+chapter.boxes("B1")
 
 # %% mystnb={"figure": {"name": "fig-1b", "caption": "**Figure 1b of the paper.** The same matrix ({glue:text}`dataset`) sorted by module; lines separate the modules, numbered as the algorithm left them. Look along the diagonal for the blocks, then beside it: rows and columns are not empty outside their block."}, "image": {"alt": "The matrix sorted into ten groups of units and ten of images, with redder blocks on the diagonal", "width": "100%"}} tags=["hide-input"]
 figures.matrix_in_modules(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B2"))
+chapter.boxes("B2")
 
 # %% [markdown]
 # ### How are the scores distributed?
@@ -402,13 +374,13 @@ HTML(reports.verdict_box(verdicts, "B2"))
 figures.scores(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B3"))
+chapter.boxes("B3")
 
 # %% mystnb={"figure": {"name": "fig-2-all", "caption": "Figure 2b for every block ({glue:text}`dataset`). If the paper's block is typical, all ten lie to the right of zero."}, "image": {"alt": "Ten small histograms, one for each block", "width": "100%"}} tags=["hide-input"]
 figures.scores_of_every_block(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B4"))
+chapter.boxes("B4")
 
 # %% [markdown]
 # ### Do the samples of a module look alike?
@@ -419,7 +391,7 @@ HTML(reports.verdict_box(verdicts, "B4"))
 figures.samples(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B5"))
+chapter.boxes("B5")
 
 # %% [markdown]
 # ### Which classes are in a module?
@@ -430,7 +402,7 @@ HTML(reports.verdict_box(verdicts, "B5"))
 figures.classes_of_modules(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B6"))
+chapter.boxes("B6")
 
 # %% [markdown]
 # Whether this is a discovery is another matter. {ref}`sec-controls` asks where the classes come from.
@@ -445,7 +417,7 @@ HTML(reports.verdict_box(verdicts, "B6"))
 figures.removal(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B10"))
+chapter.boxes("B10")
 
 # %% [markdown]
 # {numref}`fig-5b` is Figure 5b: always by module, but the modules come from the matrices of different attribution methods.
@@ -454,7 +426,7 @@ HTML(reports.verdict_box(verdicts, "B10"))
 figures.removal_by_method(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B11"))
+chapter.boxes("B11")
 
 # %% [markdown]
 # The rule asks for more than the paper did. A test that finds no difference has not shown that there is none; only an
@@ -466,7 +438,7 @@ HTML(reports.verdict_box(verdicts, "B11"))
 # seeds. {doc}`/book/claims` has the rules in words and what lies behind each verdict.
 
 # %% tags=["hide-input"]
-HTML(reports.verdict_table(verdicts))
+chapter.lines()
 
 # %% [markdown]
 # ## What the paper leaves open
@@ -488,7 +460,7 @@ HTML(reports.verdict_table(verdicts))
 figures.controls(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B7"))
+chapter.boxes("B7")
 
 # %% [markdown]
 # A fair statement needs the trained network *without* targets. There the activations reach an NMI of {glue:text}`nmi-activations:.2f` and
@@ -505,7 +477,7 @@ HTML(reports.verdict_box(verdicts, "B7"))
 figures.places(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B8"))
+chapter.boxes("B8")
 
 # %% [markdown]
 # ### One module at a time
@@ -518,10 +490,10 @@ HTML(reports.verdict_box(verdicts, "B8"))
 figures.lesions_by_class(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B13"))
+chapter.boxes("B13")
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B14"))
+chapter.boxes("B14")
 
 # %% [markdown]
 # ### Do attribution methods agree?
@@ -534,7 +506,7 @@ HTML(reports.verdict_box(verdicts, "B14"))
 figures.methods_side_by_side(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B12"))
+chapter.boxes("B12")
 
 # %% [markdown]
 # (sec-same)=
@@ -567,7 +539,7 @@ print(f"largest difference: {error:.1%} of the largest score")
 figures.number_of_modules(main)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B15"))
+chapter.boxes("B15")
 
 # %% [markdown]
 # ### Where the paper is silent
@@ -609,7 +581,7 @@ figures.ways_to_remove(main)
 figures.settings_side_by_side(record, names)
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_box(verdicts, "B9"))
+chapter.boxes("B9")
 
 # %% mystnb={"figure": {"name": "fig-fashion-samples", "caption": "As {numref}`fig-3`, for {glue:text}`last-dataset`. Images: Fashion-MNIST by Zalando, MIT licence."}, "image": {"alt": "Two sheets of 25 small photographs of clothes, each sheet of similar items", "width": "100%"}} tags=["hide-input"]
 figures.samples(last)
@@ -704,13 +676,13 @@ HTML(reports.benchmarks("attribution", "coclustering", "lesions"))
 # Every piece of work is one file that says how it was made, so this section is made from the record itself.
 
 # %% tags=["remove-input"]
-HTML(reports.origin_table(record))
+chapter.origin_table()
 
 # %% [markdown]
 # Processor time, stage by stage:
 
 # %% tags=["remove-input"]
-HTML(reports.durations(record, figures.STAGES))
+chapter.durations()
 
 # %% [markdown]
 # ## Try it

@@ -707,55 +707,17 @@ Markdown(
 # to the predecessors of the paper, {cite:t}`filan2021clusterability` among them, with $k$ = 12 clusters. The paper itself has $k$ = 16. We take 12 for n-cuts and 16 for importance and coherence.
 
 # %%
-import os
-import tempfile
-from pathlib import Path
+from companion.study import open_chapter
+from studies.detecting_modularity import STUDY, evidence
 
-from companion import records, sweeps
-from studies.detecting_modularity import claims, evidence
-
-folder = records.results_folder()
-if scale == "quick" or recompute:
-    scratch = tempfile.TemporaryDirectory()
-    # Hours of work go where they are found again: an interrupted run resumes.
-    folder = Path(scratch.name) if scale == "quick" else data.cache_folder() / "recomputed"
-    with sweeps.processes(os.cpu_count() or 1) as executor:
-        sweeps.run(plan, folder, executor=executor, progress=False)
-
-record = records.Results(plan, folder)
-names = list(dict.fromkeys(cell.params["dataset"] for cell in plan))
-of = {reports.DATASETS[name]: evidence.Evidence(record, name) for name in names}
-what = {"scale": scale, "results": record}
-verdicts = {reports.DATASETS[name]: claims.evaluate(name, **what) for name in names}
+chapter = open_chapter(STUDY, scale, recompute=recompute)
+record = chapter.results
+of = {reports.DATASETS[name]: evidence.Evidence(record, name) for name in chapter.datasets}
 first = next(iter(of.values()))
 
 
-def boxes(*ids):
-    return HTML("".join(reports.verdict_box(verdicts, id) for id in ids))
-
-
-def remark(text):
-    """What we make of the full-size record; at another scale the numbers are others."""
-    return Markdown(text() if scale == "paper" else "*What we make of this is said at paper scale.*")
-
-
 # %% tags=["remove-cell"]
-from collections import Counter
-
-rows = verdicts[reports.DATASETS[names[0]]]
-counts = Counter(row.verdict for row in rows)
-glue("n-claims", counts.total(), display=False)
-for key, verdict in {
-    "holds": "holds",
-    "in-part": "holds in part",
-    "not": "does not hold",
-    "untestable": "not testable",
-}.items():
-    glue(f"n-{key}", counts[verdict], display=False)
-for row in rows:
-    glue(f"{row.id}-verdict", row.verdict, display=False)
-    glue(f"{row.id}-value", row.value, display=False)
-glue("dataset", reports.DATASETS[names[0]], display=False)
+chapter.glue()
 extra = [
     np.mean([100 * one.excess("weights/global", "importance") for one in where.tested(kind, "trained")])
     for where in of.values()
@@ -764,7 +726,7 @@ extra = [
 glue("unpruned-extra", f"{min(extra):.1f} to {max(extra):.1f}", display=False)
 
 # %% tags=["remove-input"]
-HTML(reports.origin_box(record, scale, committed=folder == records.results_folder()))
+chapter.origin()
 
 # %% [markdown]
 # ### Are networks clusterable?
@@ -784,7 +746,7 @@ figures.ncuts(of)
 figures.z_scores(of)
 
 # %% tags=["remove-input"]
-boxes("C1", "C2", "C3", "C4", "C7")
+chapter.boxes("C1", "C2", "C3", "C4", "C7")
 
 
 # %% tags=["remove-input"]
@@ -792,7 +754,7 @@ def mean_z(where, kind, state, graph="weights"):
     return np.mean([cut.of(graph).z for cut in where.cuts(kind, state)])
 
 
-remark(
+chapter.remark(
     lambda: (
         "**What we see.** N-cuts, shuffles and accuracies lie where the authors have them. The two variants deserve a second look. After scaling every unit's incoming weights to one length, the mean z of plain networks goes "
         + "; ".join(
@@ -820,7 +782,7 @@ remark(
 figures.further_cuts(of) if scale == "paper" else "Computed in part at quick scale; see the paper scale."
 
 # %% tags=["remove-input"]
-boxes("C5", "C6", "C8")
+chapter.boxes("C5", "C6", "C8")
 
 # %% [markdown]
 # ### Graphs of activations
@@ -832,7 +794,7 @@ boxes("C5", "C6", "C8")
 figures.activation_cuts(of)
 
 # %% tags=["remove-input"]
-boxes("C10")
+chapter.boxes("C10")
 
 # %% [markdown]
 # A correlation matrix is never like a random graph with the same edges: if $a$ goes with $b$ and $b$ with $c$, then $a$ tends to go with $c$. So z of some hundreds says little by itself, and untrained networks have it too.
@@ -859,7 +821,7 @@ figures.p_values(of)
 figures.effects(of)
 
 # %% tags=["remove-input"]
-boxes("M1", "M3", "M4", "M5", "M6", "M7")
+chapter.boxes("M1", "M3", "M4", "M5", "M6", "M7")
 
 # %% mystnb={"figure": {"name": "fig-dm-drops", "caption": "Every sub-cluster of the weights/global partitions (all seeds): the accuracy that its lesion costs against the mean cost of its random sets, in percentage points; colours are hidden layers. On the line a sub-cluster is as important as a random set. Look how few of them lie far above it."}, "image": {"alt": "Scatter plots of accuracy drops against the mean drop of random sets, with the diagonal", "width": "100%"}} tags=["hide-input"]
 figures.drops(of)
@@ -886,7 +848,7 @@ def entries(where, statistic, which):
     )
 
 
-remark(
+chapter.remark(
     lambda: (
         "**What we see.** Importance is in every group and in every partition, and it is not there before training. How much it is depends on where one looks. In the four hidden layers of pruned networks a "
         "sub-cluster by weights costs, beyond a random set, "
@@ -915,7 +877,7 @@ figures.pictures(first)
 # In a convolutional network a unit is a filter, and a lesion silences it at all places. Our CNN has 32, 64 and 64 filters and is trained for three epochs; the authors' is larger and trained for ten.
 
 # %% tags=["remove-input"]
-boxes("M2")
+chapter.boxes("M2")
 
 # %% [markdown]
 # ## All claims
@@ -923,7 +885,7 @@ boxes("M2")
 # One row a claim: verdict, value and interval. Rules, published values and reasons are on {doc}`/book/claims`.
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_table(verdicts))
+chapter.lines()
 
 # %% [markdown]
 # ## What the paper leaves open
@@ -938,7 +900,7 @@ HTML(reports.verdict_table(verdicts))
 figures.calibration(of)
 
 # %% tags=["remove-input"]
-boxes("M9")
+chapter.boxes("M9")
 
 
 # %% tags=["remove-input"]
@@ -954,7 +916,7 @@ def alarms(statistic, ties):
     return f"{np.mean(np.array(found) <= 0.05):.0%}"
 
 
-remark(
+chapter.remark(
     lambda: (
         "**What we see.** With the published rule random partitions look significant at the level of 5 % far too often: "
         + ", ".join(
@@ -991,10 +953,10 @@ figures.spreads(of)
 figures.true_modules(of)
 
 # %% tags=["remove-input"]
-boxes("M10")
+chapter.boxes("M10")
 
 # %% tags=["remove-input"]
-remark(
+chapter.remark(
     lambda: (
         "**What we see.** Ten modules that serve one class each are the clearest case of class-wise structure there can be, and the published range does not see them. Why not? Without its module an output is stuck at its bias, "
         "while the outputs of the wrong classes are far below. So images of all the *other* classes go to it, and its own class loses nothing. The damage is large and falls on nine classes of ten: the range is as large as it can be, "
@@ -1018,7 +980,7 @@ remark(
 figures.clusters(of)
 
 # %% tags=["remove-input"]
-boxes("M8")
+chapter.boxes("M8")
 
 # %% [markdown]
 # Lesions above are tested on 2000 test images, 200 of every class. On nearly all (892 of every class) small drops are seen better:
@@ -1037,7 +999,7 @@ figures.images_used(first) if scale == "paper" else "Computed at paper scale onl
 figures.penalty(first)
 
 # %% tags=["remove-input"]
-boxes("C9")
+chapter.boxes("C9")
 
 
 # %% tags=["remove-input"]
@@ -1052,7 +1014,7 @@ def penalty_z(one):
     return evidence.Cut(one.seed, one.values).of().z
 
 
-remark(
+chapter.remark(
     lambda: (
         f"**What we see.** Strongest penalty against none, paired over {len(first.penalised(0.0))} seeds: "
         + "; ".join(
@@ -1117,13 +1079,13 @@ HTML(reports.benchmarks("spectral", "lesions"))
 # Every piece of work is one file that says how it was made, so this section is made from the record itself.
 
 # %% tags=["remove-input"]
-HTML(reports.origin_table(record))
+chapter.origin_table()
 
 # %% [markdown]
 # Processor time, stage by stage; a network that came from the cache counts with its training:
 
 # %% tags=["remove-input"]
-HTML(reports.durations(record, figures.STAGES))
+chapter.durations()
 
 # %% [markdown]
 # ## Try it

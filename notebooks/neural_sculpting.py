@@ -53,7 +53,7 @@ seed = 5
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import HTML, Markdown
+from IPython.display import HTML
 from myst_nb import glue
 
 from companion import reports
@@ -311,41 +311,11 @@ plt.show()
 # input groups at overlap 3 (0.53, 0.58, 0.69, 0.86, 0.86 instead of 0.64, 0.72, 0.78, 0.89, 0.86) and three cells that differ by one network.
 
 # %%
-import os
-import tempfile
-from pathlib import Path
+from companion.study import open_chapter
+from studies.neural_sculpting import STUDY, claims, evidence, published
 
-from companion import records, sweeps
-from modutils import data
-from studies.neural_sculpting import claims, evidence, published
-
-folder = records.results_folder()
-if scale == "quick" or recompute:
-    scratch = tempfile.TemporaryDirectory()
-    # Hours of work go where they are found again: an interrupted run resumes.
-    folder = Path(scratch.name) if scale == "quick" else data.cache_folder() / "recomputed"
-    with sweeps.processes(os.cpu_count() or 1) as executor:
-        sweeps.run(plan, folder, executor=executor, progress=False)
-
-record = records.Results(plan, folder)
-dataset = "mnist" if scale == "paper" else "digits"
-verdicts = {"Ours": claims.evaluate(dataset, scale=scale, results=record)}
-
-
-def boxes(*ids):
-    return HTML("".join(reports.verdict_box(verdicts, id) for id in ids))
-
-
-def lines(*ids):
-    """Claims about single pictures, one line each; rules and reasons are on the page of claims."""
-    return HTML(
-        reports.verdict_table({name: [row for row in rows if row.id in ids] for name, rows in verdicts.items()})
-    )
-
-
-def remark(text):
-    """What we make of the full-size record; at another scale the numbers are others."""
-    return Markdown(text if scale == "paper" else "*What we make of this is said at paper scale.*")
+chapter = open_chapter(STUDY, scale, recompute=recompute)
+record = chapter.results
 
 
 def rate(task, outputs, verdict="success", **where):
@@ -354,22 +324,7 @@ def rate(task, outputs, verdict="success", **where):
 
 
 # %% tags=["remove-cell"]
-from collections import Counter
-
-rows = verdicts["Ours"]
-counts = Counter(row.verdict for row in rows)
-glue("n-claims", counts.total(), display=False)
-for key, verdict in {
-    "holds": "holds",
-    "in-part": "holds in part",
-    "not": "does not hold",
-    "untestable": "not testable",
-}.items():
-    glue(f"n-{key}", counts[verdict], display=False)
-for row in rows:
-    glue(f"{row.id}-verdict", row.verdict, display=False)
-    glue(f"{row.id}-value", row.value, display=False)
-glue("dataset", reports.DATASETS[dataset], display=False)
+chapter.glue()
 every = [
     one for name, each in tasks.OUTPUTS.items() for outputs in each for one in evidence.networks(record, name, outputs)
 ]
@@ -378,7 +333,7 @@ glue("n-networks", len(every), display=False)
 glue("n-settings", " or ".join(str(len(u) * len(e)) for u, e in steps_of.values()), display=False)
 
 # %% tags=["remove-input"]
-HTML(reports.origin_box(record, scale, committed=folder == records.results_folder()))
+chapter.origin()
 
 # %% [markdown]
 # On the Boolean tasks these are {glue:text}`n-networks` networks, each the sparsest of {glue:text}`n-settings` runs.
@@ -395,7 +350,7 @@ figures.picture_sheet(record, (8, 5, 6, 7))
 figures.exemplar_rates(record)
 
 # %% tags=["remove-input"]
-boxes("N1", "N2", "N3", "N4")
+chapter.boxes("N1", "N2", "N3", "N4")
 
 # %% [markdown]
 # Success is one question, size another. The slides caption each pictured network with its density, the share of edges that is left, and
@@ -405,7 +360,7 @@ boxes("N1", "N2", "N3", "N4")
 figures.densities(record)
 
 # %% tags=["remove-input"]
-lines("N5", "N6", "N7", "N8")
+chapter.lines("N5", "N6", "N7", "N8")
 
 # %% tags=["remove-input"]
 pictures = [p for p in published.PICTURES if p.claim != 19]
@@ -414,7 +369,7 @@ near = [
     for p in pictures
     for one in evidence.pictured(record, p)
 ]
-remark(
+chapter.remark(
     f"**What we see.** {sum(near)} of {len(near)} networks have the edges of the caption, give or take two. The random numbers differ, so equality "
     "cannot be expected. Where a function is reused some of ours keep a few edges more, and with them a connection between modules (N6, N18). With overlap 4 "
     "ours are sparser than the slide's (N13)."
@@ -433,10 +388,10 @@ figures.picture_sheet(record, (9, 10, 11, 12, 13))
 figures.overlap_rates(record)
 
 # %% tags=["remove-input"]
-boxes("N14")
+chapter.boxes("N14")
 
 # %% tags=["remove-input"]
-lines("N9", "N10", "N11", "N12", "N13")
+chapter.lines("N9", "N10", "N11", "N12", "N13")
 
 
 # %% tags=["remove-input"]
@@ -446,7 +401,7 @@ def over_reuse(task, verdict, reuses=published.REUSE):
     return ", ".join(f"{rate:.2f}" for rate in rates)
 
 
-remark(
+chapter.remark(
     "**What we see.** With 8 outputs (r = 4), where the authors' settings are known, nothing is missed up to overlap 2. From overlap 3 on the two "
     "functions share hidden units, as on the slides. For other numbers of outputs we had to choose the settings ourselves, and there the heat map is paler than the published one: "
     f"input groups at overlap 1 are right in {over_reuse('overlap-1', 'inputs')} of the networks (r = 1, 2, 4, 6, 8), at overlap 2 in {over_reuse('overlap-2', 'inputs')}, and at "
@@ -467,13 +422,13 @@ figures.picture_sheet(record, (15, 16, 17, 18, 19), titles=titles)
 figures.reuse_rates(record)
 
 # %% tags=["remove-input"]
-boxes("N20")
+chapter.boxes("N20")
 
 # %% tags=["remove-input"]
-lines("N15", "N16", "N17", "N18", "N19")
+chapter.lines("N15", "N16", "N17", "N18", "N19")
 
 # %% tags=["remove-input"]
-remark(
+chapter.remark(
     f"**What we see.** The slope is the paper's: from {rate('reused', 2, layers=2)} to {rate('reused', 16, layers=2)} with two hidden layers, from "
     f"{rate('reused', 2, layers=3)} to {rate('reused', 16, layers=3)} with three. The level is not: without copies (r = 1) the paper has "
     f"{published.REUSE_COUNTS[2][0]}/12 and {published.REUSE_COUNTS[3][0]}/12. There it is not that we prune too little: our networks of the slide's shape have "
@@ -494,13 +449,13 @@ figures.picture_sheet(record, (21, 22, 23), height=2.9)
 figures.depth_rates(record)
 
 # %% tags=["remove-input"]
-boxes("N24")
+chapter.boxes("N24")
 
 # %% tags=["remove-input"]
-lines("N21", "N22", "N23")
+chapter.lines("N21", "N22", "N23")
 
 # %% tags=["remove-input"]
-remark(
+chapter.remark(
     "**What we see.** Input modules are always found: "
     f"{rate('depth', 4, 'inputs')} networks with 4 outputs. What is harder is to find the middle module as *one* module of its own: its units often split, so with three hidden "
     f"layers only {rate('depth', 4, layers=3)} networks show exactly five modules (paper: 6/12), with four {rate('depth', 4, layers=4)} (9/12). With two hidden layers our rate falls with "
@@ -526,7 +481,7 @@ first = [one for one in digits if one.seed == digits[0].seed]
 figures.digit_networks(first)
 
 # %% tags=["remove-input"]
-boxes("N25", "N26", "N27")
+chapter.boxes("N25", "N26", "N27")
 
 
 # %% tags=["remove-input"]
@@ -547,7 +502,7 @@ def groups(one):
 
 shallow, deep = ([one for one in digits if (one.layers >= 4) == side] for side in (False, True))
 pixels = "; ".join(f"{one.layers} hidden layers, seed {one.seed}: {groups(one)}" for one in digits)
-remark(
+chapter.remark(
     f"**What we see.** The modules of pixels are: {pixels}. In {sum(one.purity > 0.9 for one in deep)} of {len(deep)} networks with four or five hidden layers the two digits are modules "
     f"of their own up to a few stray pixels, and in {sum(one.purity < 0.6 for one in shallow)} of {len(shallow)} shallower ones all pixels are in one: this is what the paper shows. Our strict "
     f"verdict allows no stray pixel, and so it counts the digits as apart in {strict(digits, 'inputs')}; the paper has 0, 0, 12 and 12 of 12. Three output modules: "
@@ -588,7 +543,7 @@ def reached(one):
 
 
 sparse, dense_runs = ([one for one in reduced if (one.density < 0.02) == side] for side in (True, False))
-remark(
+chapter.remark(
     f"But the first layer reads the digits apart whatever the depth: one-sidedness is {span([one.one_sidedness for one in digits])}, where shuffled masks give "
     f"{np.mean([one.null.mean() for one in digits]):.2f}. Why does detection not see it in shallow networks? With two hidden layers a pixel reaches {reached(first[0])}. So pixels of both digits "
     f"look alike but for a few places. In the smaller networks everything depends on how far a run got: of {len(reduced)} runs {len(sparse)} were pruned below 2 % of the edges, and there "
@@ -602,7 +557,7 @@ remark(
 # One row a claim: verdict, value and interval. Rules, published values and reasons are on {doc}`/book/claims`.
 
 # %% tags=["remove-input"]
-HTML(reports.verdict_table(verdicts))
+chapter.lines()
 
 # %% [markdown]
 # ## What the slides leave open
@@ -628,7 +583,7 @@ def of(name):
     return f"{right}/{n} at {ratio:.2f} times the edges"
 
 
-remark(
+chapter.remark(
     f"**What we see.** The method finds the modules of {taken['full'][0]} of {taken['full'][1]} networks. Without *training on* after each step little is left of it "
     f"({of('no retraining')}). Without *halving* ({of('no halving')}) or with *edges removed at random* ({of('random edges')}) networks stay denser. A single run instead of the "
     f"best of 70 succeeds in {beyond.single_run_rate(record):.0%} of the cases, the best of 5 in {beyond.fewer_runs_rate(record):.0%}. *Units first* does something that density does "
@@ -664,7 +619,7 @@ def best_change(outputs):
     return f"{rate.mean:.2f} ({name}; published {published.reused_rate(outputs):.2f})"
 
 
-remark(
+chapter.remark(
     f"**What we see.** With two outputs the highest rate of any row is {best_change(2)}, with sixteen {best_change(16)}. So none of these settings, changed alone, explains the gap. What "
     "else differs from the authors' runs we do not know."
 )
@@ -696,7 +651,7 @@ beyond.thresholds(moved)
 at = {name: dict(zip((*beyond.MERGES, *beyond.MODULARITIES), rates, strict=True)) for name, rates in moved.items()}
 change = max(np.ptp(rates[len(beyond.MERGES) :]) for rates in moved.values())
 high = max(np.ptp([of_task[merge] for merge in beyond.MERGES if merge >= 0.8]) for of_task in at.values())
-remark(
+chapter.remark(
     f"**What we see.** The modularity threshold hardly matters: no task changes by more than {change:.2f}. Neither does the merge threshold from 0.8 on (by {high:.2f} at most). At 0.5 hierarchies are lost, "
     f"because levels are merged that should stay apart: the reused function falls from {at['reused'][0.9]:.2f} to {at['reused'][0.5]:.2f}, the task with three levels from "
     f"{at['depth'][0.9]:.2f} to {at['depth'][0.5]:.2f}. So no choice of thresholds would bring our rates to the published ones."
@@ -758,13 +713,13 @@ HTML(reports.benchmarks("sculpting"))
 # Every piece of work is one file that says how it was made, so this section is made from the record itself.
 
 # %% tags=["remove-input"]
-HTML(reports.origin_table(record))
+chapter.origin_table()
 
 # %% [markdown]
 # Processor time, stage by stage:
 
 # %% tags=["remove-input"]
-HTML(reports.durations(record, figures.STAGES))
+chapter.durations()
 
 # %% [markdown]
 # ## Try it

@@ -53,7 +53,7 @@ seed = 0
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import HTML, Markdown
+from IPython.display import HTML
 from myst_nb import glue
 
 from companion import reports
@@ -404,56 +404,19 @@ glue("live-number", modularity.effective_number(modules), display=False)
 # own plots of the first version, good to ±0.01.
 
 # %%
-import os
-import tempfile
-from pathlib import Path
+from companion.study import open_chapter
+from studies.upstream_downstream import STUDY, beyond, claims, drawing, runs
 
-from companion import records, sweeps
-from studies.upstream_downstream import beyond, claims, drawing, runs
-
-folder = records.results_folder()
-if scale == "quick" or recompute:
-    scratch = tempfile.TemporaryDirectory()
-    # Hours of work go where they are found again: an interrupted run resumes.
-    folder = Path(scratch.name) if scale == "quick" else data.cache_folder() / "recomputed"
-    with sweeps.processes(os.cpu_count() or 1) as executor:
-        sweeps.run(plan, folder, executor=executor, progress=False)
-
-record = records.Results(plan, folder)
-dataset = plan[0].params["dataset"]
+chapter = open_chapter(STUDY, scale, recompute=recompute, columns=1)
+record = chapter.results
+dataset = chapter.datasets[0]
 params = runs.main_params(scale)
 main = runs.load(record, dataset, params)
 early = runs.load(record, dataset, runs.early_params(scale))
-what = {"scale": scale, "results": record}
-verdicts = {reports.DATASETS[dataset]: claims.evaluate(dataset, **what)}
-
-
-def boxes(*ids):
-    return HTML("".join(reports.verdict_box(verdicts, id) for id in ids))
-
-
-def remark(text):
-    """What we make of the full-size record; at another scale the numbers are others."""
-    return Markdown(text if scale == "paper" else "*What we make of this is said at paper scale.*")
 
 
 # %% tags=["remove-cell"]
-from collections import Counter
-
-rows = verdicts[reports.DATASETS[dataset]]
-counts = Counter(row.verdict for row in rows)
-glue("n-claims", counts.total(), display=False)
-for key, verdict in {
-    "holds": "holds",
-    "in-part": "holds in part",
-    "not": "does not hold",
-    "untestable": "not testable",
-}.items():
-    glue(f"n-{key}", counts[verdict], display=False)
-for row in rows:
-    glue(f"{row.id}-verdict", row.verdict, display=False)
-    glue(f"{row.id}-value", row.value, display=False)
-glue("dataset", reports.DATASETS[dataset], display=False)
+chapter.glue()
 glue("epochs", params["epochs"], display=False)
 glue("n-networks", main.kept.size, display=False)
 glue("n-lost", int((~main.kept).sum()), display=False)
@@ -466,7 +429,7 @@ glue("self-untrained", float(main.fresh["self_similarity"].mean()), display=Fals
 glue("stopped-after", float(np.median(early["best_epochs"])), display=False)
 
 # %% tags=["remove-input"]
-HTML(reports.origin_box(record, scale, committed=folder == records.results_folder()))
+chapter.origin()
 
 # %% [markdown]
 # Of {glue:text}`n-networks` networks, {glue:text}`n-lost` stay below 80 % test accuracy. They are left out everywhere, as in the paper. The
@@ -489,7 +452,7 @@ figures.sorted_matrices(record, dataset, params)
 figures.q_curves(main)
 
 # %% tags=["remove-input"]
-boxes("U1", "U2", "U3")
+chapter.boxes("U1", "U2", "U3")
 
 # %% tags=["remove-input"]
 q_of = dict(zip(cells.MEASURES, main.of("q").mean(axis=2).T, strict=True))  # measure: networks × runs
@@ -497,7 +460,7 @@ cov, i_sens = (q_of[name, "raw"].T for name in ("covariance", "input_sensitivity
 weak, strong = main.places("dropout")[0], main.places("dropout")[-1]
 strong_l2 = claims.Evidence(record, main).last("l2")
 downstream = np.mean([q_of[name, "raw"] for name in cells.ORDER[:2]], axis=0).T
-remark(
+chapter.remark(
     f"**What we see.** Dropout raises all eight measures. Input sensitivity goes from {i_sens[:, weak].mean():.2f} without dropout "
     f"to {i_sens[:, strong].mean():.2f} at the strongest, where the paper has 0.40, and covariance from "
     f"{cov[:, weak].mean():.2f} to {cov[:, strong].mean():.2f} (paper: 0.26, after eight times as many epochs). "
@@ -512,7 +475,7 @@ remark(
 # nothing, since it does not care about axes, and L1 to do most, since it makes weights sparse.
 
 # %% tags=["remove-input"]
-boxes("U6", "U7", "U10")
+chapter.boxes("U6", "U7", "U10")
 
 # %% [markdown]
 # ### Do the measures find the same modules?
@@ -524,20 +487,20 @@ boxes("U6", "U7", "U10")
 figures.agreement_maps(main)
 
 # %% tags=["remove-input"]
-boxes("U15", "U16", "U17")
+chapter.boxes("U15", "U16", "U17")
 
 # %% [markdown]
 # Part (b) subtracts what untrained networks show. Some agreement is there from the start, because two formulas share a
 # factor; only the rest can be learned.
 
 # %% tags=["remove-input"]
-boxes("U18", "U19", "U20")
+chapter.boxes("U18", "U19", "U20")
 
 # %% tags=["remove-input"]
 evidence = claims.Evidence(record, main)
 across, chance = (evidence.untrained_agreement(claims.CROSS, name).mean() for name in ("similarity", "chance"))
 across_now, chance_now = (evidence.agreement(claims.CROSS, name).mean() for name in ("similarity", "chance"))
-remark(
+chapter.remark(
     f"**What we see.** In untrained networks the two sides agree to {across:.3f}, and chance alone gives {chance:.3f}: nothing "
     "in a fresh network ties what drives a unit to what it drives. After training they agree to "
     f"{across_now:.3f}, although the chance level is a little lower then, {chance_now:.3f}. So all agreement across the sides "
@@ -556,7 +519,7 @@ remark(
 figures.training_outcome(main)
 
 # %% tags=["remove-input"]
-boxes("U11", "U12", "U8", "U9")
+chapter.boxes("U11", "U12", "U8", "U9")
 
 # %% [markdown]
 # ### Does the search find the best partition?
@@ -567,7 +530,7 @@ boxes("U11", "U12", "U8", "U9")
 figures.search_gains(record, dataset, params)
 
 # %% tags=["remove-input"]
-boxes("U24", "U25")
+chapter.boxes("U24", "U25")
 
 # %% [markdown]
 # ### First layer and second layer
@@ -578,7 +541,7 @@ boxes("U24", "U25")
 figures.q_by_layer(main)
 
 # %% tags=["remove-input"]
-boxes("U4")
+chapter.boxes("U4")
 
 # %% [markdown]
 # ### How many modules?
@@ -591,7 +554,7 @@ boxes("U4")
 figures.effective_numbers(main)
 
 # %% tags=["remove-input"]
-boxes("U5", "U13", "U14")
+chapter.boxes("U5", "U13", "U14")
 
 # %% [markdown]
 # ### Agreement at every strength
@@ -602,7 +565,7 @@ boxes("U5", "U13", "U14")
 figures.agreement_by_strength(main)
 
 # %% tags=["remove-input"]
-boxes("U21", "U22", "U23")
+chapter.boxes("U21", "U22", "U23")
 
 # %% [markdown]
 # ### Other scores of agreement
@@ -614,7 +577,7 @@ boxes("U21", "U22", "U23")
 beyond.other_scores(main)
 
 # %% tags=["remove-input"]
-boxes("U26", "U27")
+chapter.boxes("U26", "U27")
 
 # %% [markdown]
 # ## Claims
@@ -624,11 +587,7 @@ boxes("U26", "U27")
 # behind each verdict.
 
 # %% tags=["hide-input"]
-columns = dict(verdicts)
-if scale == "paper":
-    columns["early stopping"] = claims.evaluate(dataset, regime="early stopping", **what)
-    columns["Fashion-MNIST"] = claims.evaluate("fashion-mnist", **what)
-HTML(reports.verdict_table(columns))
+chapter.lines()
 
 # %% [markdown]
 # ## What the paper leaves open
@@ -677,7 +636,7 @@ beyond.definitions(main)
 levels = dict(zip(cells.MEASURES, main.fresh["q"].mean(axis=(0, 1)), strict=True))
 off = max(abs(levels[key] - drawing.PUBLISHED_UNTRAINED[key]) for key in cells.MEASURES)
 place = cells.VARIANTS.index(("covariance", "inside", "raw"))
-remark(
+chapter.remark(
     f"**What we see.** The code's definitions repeat all eight untrained levels to within {off:.3f}, which is less than one can "
     f"read off a plot. The printed covariance gives {main.fresh['variant_q'][..., place].mean():.3f}. The published figures are those of the code: "
     "bars outside, divided by the root of the product."
@@ -703,7 +662,7 @@ beyond.chance_and_ceiling(main)
 
 # %% tags=["remove-input"]
 pairs = claims.NORMALISATION["downstream"]
-remark(
+chapter.remark(
     "**What we see.** With a thorough search the ceiling is close to 1. A raw downstream measure and its normalised form agree to "
     f"{evidence.agreement(pairs).mean():.2f} in trained and {evidence.untrained_agreement(pairs).mean():.2f} in untrained networks, "
     "where the paper has 0.64 and 0.67: normalisation matters even less than the paper could see."
@@ -739,7 +698,7 @@ def reached(transfer):
     return (share[:4, 4:].mean() + share[4:, :4].mean()) / 2
 
 
-remark(
+chapter.remark(
     f"**What we see.** Before training the modules of one side are worse than no modules for the other: {reached(main.fresh['transfer']):+.0%} "
     f"of its own modularity. After training they reach {reached(main.of('transfer')):+.0%}. The two sides find different partitions, but "
     "no longer unrelated ones."
@@ -771,7 +730,7 @@ followed = np.mean(
     [run["q"][-1, -1].mean(axis=0) for run in drawing.recorded(record, "follow", dataset, follow)], axis=0
 )
 late = dict(zip(cells.MEASURES, followed, strict=True))
-remark(
+chapter.remark(
     f"**What we see.** With dropout 0.7 modularity goes on rising after our {params['epochs']} epochs. At 500 it is "
     + ", ".join(
         f"{late[name, 'raw']:.2f} for {drawing.NAMES[name]} (paper: {published:.2f})"
@@ -795,7 +754,7 @@ beyond.strong_penalties(record, dataset, longest)
 
 # %% tags=["remove-input"]
 on = evidence.strong()
-remark(
+chapter.remark(
     "**What we see.** Accuracy settles within ten epochs. The weights do not: under the strongest L2 more and more of them reach zero, "
     f"and after 500 epochs {on['sparsity'][:, -1, 0].mean():.0%} are small (paper: 92 %). Modularity peaks on the way, near "
     f"the length of our runs, and then falls to where the paper has it: {on['q'][:, -1, 0].mean():.2f} on average over the eight "
@@ -834,20 +793,15 @@ def fashion_remark():
     )
 
 
-remark(fashion_remark() if scale == "paper" else "")
+chapter.remark(fashion_remark() if scale == "paper" else "")
 
 # %% mystnb={"figure": {"name": "fig-ud-shapes", "caption": "Modularity of every hidden layer against strength for three shapes ({glue:text}`dataset`; 60 epochs, for the wide network 30). Look at where along the depth dropout does most."}, "image": {"alt": "Curves of modularity against strength, layer by layer, for three shapes of networks", "width": "100%"}} tags=["hide-input"]
 shapes = {"64, 64": cells.FIXED, "five of 64": cells.DEEP, "256, 256": cells.WIDE}
-
-
-def is_there(of):
-    """Whether a run of this shape is recorded; the list at the end of the page says what is not."""
-    wanted = {"dataset": dataset, **of}.items()
-    planned = [cell for cell in plan if cell.stage == "modules" and wanted <= dict(cell.params).items()]
-    return any(records.is_recorded(cell, folder) for cell in planned)
-
-
-found_shapes = {name: runs.load(record, dataset, of) for name, of in shapes.items() if is_there(of)}
+found_shapes = {
+    name: runs.load(record, dataset, of)
+    for name, of in shapes.items()
+    if record.recorded("modules", dataset=dataset, **of)
+}
 beyond.shapes(found_shapes) if scale == "paper" else only_paper
 
 # %% [markdown]
@@ -920,13 +874,13 @@ HTML(reports.benchmarks("stacked", "similarity", "modularity"))
 # Every piece of work is one file that says how it was made, so this section is made from the record itself.
 
 # %% tags=["remove-input"]
-HTML(reports.origin_table(record))
+chapter.origin_table()
 
 # %% [markdown]
 # Processor time, stage by stage; a network that came from the cache counts with its training:
 
 # %% tags=["remove-input"]
-HTML(reports.durations(record, figures.STAGES))
+chapter.durations()
 
 # %% [markdown]
 # ## Try it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import pkgutil
 import re
 import shutil
 import tempfile
@@ -20,7 +19,7 @@ from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-import studies
+from companion import study
 from companion.claims import VERDICTS, Verdict, as_csv, as_json
 from companion.execution import find_executed
 from companion.records import results_folder
@@ -69,8 +68,9 @@ def status_markdown() -> list[str]:
 @cache
 def verdicts() -> list[Verdict]:
     """The verdict on every claim of every study that has a record, on every data set."""
-    names = sorted(set(_studies()) - set(studies_without_record()))
-    return studies.verdicts(names) if names else []
+    names = [name for name in study.names() if name not in studies_without_record()]
+    judged = [study.load(name).judge() for name in names]
+    return [row for columns in judged for rows in columns.values() for row in rows]
 
 
 def first_verdicts() -> list[Verdict]:
@@ -83,7 +83,7 @@ def first_verdicts() -> list[Verdict]:
 
 def studies_without_record() -> list[str]:
     """Studies of which nothing was computed yet; an incomplete record is an error instead."""
-    return [name for name in _studies() if not (results_folder() / name).is_dir()]
+    return [name for name in study.names() if not (results_folder() / name).is_dir()]
 
 
 def claims_markdown(found: Iterable[Verdict]) -> list[str]:
@@ -131,10 +131,6 @@ class ClaimsTable(SphinxDirective):
 
 def _chapters() -> list[Path]:
     return sorted((ROOT / "notebooks").glob("*.py"))
-
-
-def _studies() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
 
 
 def _badge(row: Verdict) -> str:

@@ -8,6 +8,8 @@ form; n counts training seeds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -15,19 +17,19 @@ import numpy as np
 from scipy import stats
 
 from companion import claims
-from companion.claims import Claim, Finding, Verdict
-from companion.records import Results, results_folder
+from companion.claims import Finding
+from companion.records import Results
 from modutils import statistics
 from modutils.statistics import Interval, mean_interval
 from studies.biclustering import cells
 
-PAPER = "lu2019checking"
 FORM = "paper"
 # Layer-wise integrated gradients equal DeepLIFT where one ReLU lies above the layer, so they are not a fifth opinion.
 INDEPENDENT = tuple(method for method in cells.METHODS if method != "integrated_gradients")
 TARGET_FREE = ("no target: activations", "no target: size over classes")
 SAME_TARGET = ("untrained, predicted class of the trained", "untrained, label")
 MARGIN = 0.02
+CLAIMS = claims.Claims("lu2019checking")
 
 
 class Setting:
@@ -54,30 +56,10 @@ class Setting:
         return Setting(self.results, self.where["dataset"], model, layer)
 
 
-def columns(scale: str) -> dict[str, dict[str, str]]:
-    """What the claims are judged on at a scale, by name: arguments of :func:`evaluate`."""
-    return {name: {"dataset": name} for name in (("digits",) if scale == "quick" else ("mnist", "fashion-mnist"))}
-
-
-def evaluate(dataset: str = "mnist", *, scale: str = "paper", results: Results | None = None) -> list[Verdict]:
-    """Verdicts on B1–B15 from the record of one data set.
-
-    Parameters
-    ----------
-    dataset : str
-        ``mnist`` (the paper's) or ``fashion-mnist`` at scale ``paper``; ``digits`` at scale ``quick``.
-    scale : str
-        As in :func:`cells.plan`.
-    results : Results, optional
-        Another place to look than the committed record.
-
-    Raises
-    ------
-    RecordError
-        The record is incomplete or invalid.
-    """
-    found = results or Results(cells.plan(scale), results_folder())
-    return claims.evaluate(CLAIMS, lambda: Setting(found, dataset), results=found, dataset=dataset)
+def evidence_of(results: Results, scale: str) -> dict[str, Callable[[], Setting]]:
+    """What the rules look at, for each data set of a scale; the paper's own first."""
+    names = dict.fromkeys(cell.params["dataset"] for cell in cells.plan(scale))
+    return {name: partial(Setting, results, name) for name in names}
 
 
 def _interval(interval: Interval) -> str:
@@ -85,15 +67,18 @@ def _interval(interval: Interval) -> str:
 
 
 def _above(interval: Interval, threshold: float) -> str:
-    """Verdict on "above the threshold": by the whole interval, in part where it straddles."""
-    if interval.low >= threshold:
-        return "holds"
-    return "does not hold" if interval.high < threshold else "holds in part"
+    return claims.above(interval.low, interval.high, threshold)
 
 
 # --- the rules --------------------------------------------------------------------------------------------------------
 
 
+@CLAIMS.add(
+    "B1",
+    "The neuron–sample matrix is very sparse: few entries are above zero.",
+    published="Picture and sentence, no number (Fig. 1a)",
+    rule="Share of entries above zero: 95 % interval below 0.25.",
+)
 def _b1(of: Setting) -> Finding:
     share = of.interval("structure", "sparsity", "positive")
     below = {"holds": "does not hold", "does not hold": "holds"}
@@ -110,6 +95,16 @@ def _b1(of: Setting) -> Finding:
     return Finding(below.get(verdict, verdict), f"{share.mean:.3f} of entries above zero", _interval(share), why)
 
 
+@CLAIMS.add(
+    "B2",
+    "Reordered by bicluster, the matrix shows blocks.",
+    published="Picture, no number (Fig. 1b)",
+    rule=(
+        "Share of the positive mass in the blocks at least 4 × their share of the area (interval), and p < "
+        "0.01 against "
+        "permuted labels in every seed; in part if only the latter."
+    ),
+)
 def _b2(of: Setting) -> Finding:
     mass = of.numbers("structure", FORM, "blocks", "mass_share")
     area = of.numbers("structure", FORM, "blocks", "area_share")
@@ -127,6 +122,12 @@ def _b2(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B3",
+    "Over the whole matrix, scores are centred at zero.",
+    published="Histogram, no number (Fig. 2a)",
+    rule="The median is 0 in every seed.",
+)
 def _b3(of: Setting) -> Finding:
     medians = of.numbers("structure", "sparsity", "median")
     near = 1 - of.interval("structure", "sparsity", "above_1_percent").mean
@@ -141,6 +142,12 @@ def _b3(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B4",
+    "Inside a bicluster the mass lies on the positive side.",
+    published="Histogram of one block, no number (Fig. 2b)",
+    rule="Positive mass over absolute mass, pooled over all blocks: interval at or above 0.9.",
+)
 def _b4(of: Setting) -> Finding:
     ratio = of.interval("structure", FORM, "positive", "pooled_mass_ratio")
     fraction = float(np.mean([values[FORM]["positive"]["fraction"].mean() for values in of.values("structure")]))
@@ -153,6 +160,14 @@ def _b4(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B5",
+    "Samples of one bicluster look alike.",
+    published="Sample images, no number (Fig. 3a, 3b)",
+    rule=(
+        "Mean squared distance within over between blocks below 1, p < 0.01 in every seed, for pixels and for features."
+    ),
+)
 def _b5(of: Setting) -> Finding:
     pixels = of.interval("structure", FORM, "compactness", "pixels", "ratio")
     features = of.interval("structure", FORM, "compactness", "features", "ratio")
@@ -167,6 +182,12 @@ def _b5(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B6",
+    "Each bicluster holds samples of one class.",
+    published="Bar chart, no number (Fig. 4)",
+    rule="Purity: interval at or above 0.9.",
+)
 def _b6(of: Setting) -> Finding:
     purity = of.interval("structure", FORM, "labels", "purity")
     nmi = of.interval("structure", FORM, "labels", "nmi")
@@ -183,6 +204,16 @@ def _b6(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B7",
+    "The samples group by class although no labels were used.",
+    published="Sentence (section 4)",
+    rule=(
+        "NMI with the labels is higher than that of both target-free matrices, and than that of the "
+        "untrained network with "
+        "the same targets (intervals of paired differences above 0); in part if only higher than the latter."
+    ),
+)
 def _b7(of: Setting) -> Finding:
     trained = of.numbers("controls", "predicted class", FORM, "nmi")
     groups = []
@@ -200,6 +231,16 @@ def _b7(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B8",
+    "The units of a module have no spatial relation: neither channel nor position.",
+    published="Sentence (section 4)",
+    rule=(
+        "Five permutation tests a seed, Holm-adjusted. Holds if at most 10 % of the seeds reject at 0.05, "
+        "does not hold if "
+        "half or more do."
+    ),
+)
 def _b8(of: Setting) -> Finding:
     if of.where["model"] != "cnn":
         return Finding("not testable", "", "", "Units of a dense layer have no place.")
@@ -220,6 +261,12 @@ def _b8(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B9",
+    "Multilayer perceptrons show the same.",
+    published="Sentence (section 4)",
+    rule="B1, B2 and B6 hold in both hidden layers of the perceptron; in part if some do.",
+)
 def _b9(of: Setting) -> Finding:
     verdicts: dict[str, Finding] = {}
     for layer in ("act1", "act2"):
@@ -248,6 +295,12 @@ def _paired(a: np.ndarray, b: np.ndarray) -> Interval:
     return Interval(float(difference.mean()), float(low), float(high), difference.size)
 
 
+@CLAIMS.add(
+    "B10",
+    "Removing units by module hurts accuracy more than removing top units or random units.",
+    published="Curves, no number (Fig. 5a)",
+    rule="Area under accuracy: module − greedy and module − random, bootstrap intervals below 0; in part if one is.",
+)
 def _b10(of: Setting) -> Finding:
     module = area(of, f"deeplift/{FORM}/mass")
     greedy, random = area(of, "deeplift/greedy mean"), area(of, "random")
@@ -263,6 +316,16 @@ def _b10(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B11",
+    "It makes no significant difference which attribution method finds the modules.",
+    published="Curves, no number (Fig. 5b)",
+    rule=(
+        f"All pairs of methods equivalent in area within ±{MARGIN} (two one-sided tests, 0.05); in part if "
+        "not, but Friedman's "
+        "test finds no difference either."
+    ),
+)
 def _b11(of: Setting) -> Finding:
     areas = {method: area(of, f"{method}/{FORM}/mass") for method in INDEPENDENT}
     pairs = list(combinations(INDEPENDENT, 2))
@@ -283,6 +346,12 @@ def _b11(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B12",
+    "Attribution methods agree in what one sees.",
+    published="Sentence (section 4)",
+    rule="Lowest adjusted Rand index between two methods at least 0.8, for units and for samples; in part if for one.",
+)
 def _b12(of: Setting) -> Finding:
     pairs = [f"{a}|{b}" for a, b in combinations(INDEPENDENT, 2)]
     rows = {pair: of.interval("describe", "agreement", pair, "rows") for pair in pairs}
@@ -298,6 +367,16 @@ def _b12(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B13",
+    "Modules matter for telling their samples apart.",
+    published="Sentence (section 4)",
+    rule=(
+        "Removing one module costs its own samples more than other samples, and more than random units of "
+        "the same number "
+        "cost them (Wilcoxon over seeds, p < 0.01 each); in part if one."
+    ),
+)
 def _b13(of: Setting) -> Finding:
     drops = {
         name: np.array([values[FORM]["lesions"][name].mean() for values in of.values("structure")])
@@ -319,6 +398,12 @@ def _b13(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B14",
+    "Modules are very sparse.",
+    published="20 of 100 units as an example (project page)",
+    rule="Largest module's share of the layer's units: interval below 0.2.",
+)
 def _b14(of: Setting) -> Finding:
     sizes = [values[FORM]["sizes"]["units"] for values in of.values("structure")]
     largest = mean_interval([size.max() / size.sum() for size in sizes])
@@ -335,6 +420,15 @@ def _b14(of: Setting) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "B15",
+    "Ten modules, the number of classes, suit the data.",
+    published="Choice, without a test (section 4)",
+    rule=(
+        "The largest gap in the singular values lies after the tenth in more than half of the seeds; in part "
+        "if in some."
+    ),
+)
 def _b15(of: Setting) -> Finding:
     spectra = np.array([values["k"]["singular_values"] for values in of.values("structure")])
     # The first value is 1 and trivial; a gap after the k-th speaks for k modules.
@@ -350,128 +444,3 @@ def _b15(of: Setting) -> Finding:
         + ", ".join(f"{value:.2f} at k = {k}" for k, value in stability.items())
         + ".",
     )
-
-
-def _claim(id: str, statement: str, published: str, rule: str, decide: Any) -> Claim:
-    return Claim(id, PAPER, statement, published, rule, decide)
-
-
-CLAIMS = (
-    _claim(
-        "B1",
-        "The neuron–sample matrix is very sparse: few entries are above zero.",
-        "Picture and sentence, no number (Fig. 1a)",
-        "Share of entries above zero: 95 % interval below 0.25.",
-        _b1,
-    ),
-    _claim(
-        "B2",
-        "Reordered by bicluster, the matrix shows blocks.",
-        "Picture, no number (Fig. 1b)",
-        "Share of the positive mass in the blocks at least 4 × their share of the area (interval), and p < "
-        "0.01 against "
-        "permuted labels in every seed; in part if only the latter.",
-        _b2,
-    ),
-    _claim(
-        "B3",
-        "Over the whole matrix, scores are centred at zero.",
-        "Histogram, no number (Fig. 2a)",
-        "The median is 0 in every seed.",
-        _b3,
-    ),
-    _claim(
-        "B4",
-        "Inside a bicluster the mass lies on the positive side.",
-        "Histogram of one block, no number (Fig. 2b)",
-        "Positive mass over absolute mass, pooled over all blocks: interval at or above 0.9.",
-        _b4,
-    ),
-    _claim(
-        "B5",
-        "Samples of one bicluster look alike.",
-        "Sample images, no number (Fig. 3a, 3b)",
-        "Mean squared distance within over between blocks below 1, p < 0.01 in every seed, for pixels and "
-        "for features.",
-        _b5,
-    ),
-    _claim(
-        "B6",
-        "Each bicluster holds samples of one class.",
-        "Bar chart, no number (Fig. 4)",
-        "Purity: interval at or above 0.9.",
-        _b6,
-    ),
-    _claim(
-        "B7",
-        "The samples group by class although no labels were used.",
-        "Sentence (section 4)",
-        "NMI with the labels is higher than that of both target-free matrices, and than that of the "
-        "untrained network with "
-        "the same targets (intervals of paired differences above 0); in part if only higher than the latter.",
-        _b7,
-    ),
-    _claim(
-        "B8",
-        "The units of a module have no spatial relation: neither channel nor position.",
-        "Sentence (section 4)",
-        "Five permutation tests a seed, Holm-adjusted. Holds if at most 10 % of the seeds reject at 0.05, "
-        "does not hold if "
-        "half or more do.",
-        _b8,
-    ),
-    _claim(
-        "B9",
-        "Multilayer perceptrons show the same.",
-        "Sentence (section 4)",
-        "B1, B2 and B6 hold in both hidden layers of the perceptron; in part if some do.",
-        _b9,
-    ),
-    _claim(
-        "B10",
-        "Removing units by module hurts accuracy more than removing top units or random units.",
-        "Curves, no number (Fig. 5a)",
-        "Area under accuracy: module − greedy and module − random, bootstrap intervals below 0; in part if one is.",
-        _b10,
-    ),
-    _claim(
-        "B11",
-        "It makes no significant difference which attribution method finds the modules.",
-        "Curves, no number (Fig. 5b)",
-        f"All pairs of methods equivalent in area within ±{MARGIN} (two one-sided tests, 0.05); in part if "
-        "not, but Friedman's "
-        "test finds no difference either.",
-        _b11,
-    ),
-    _claim(
-        "B12",
-        "Attribution methods agree in what one sees.",
-        "Sentence (section 4)",
-        "Lowest adjusted Rand index between two methods at least 0.8, for units and for samples; in part if for one.",
-        _b12,
-    ),
-    _claim(
-        "B13",
-        "Modules matter for telling their samples apart.",
-        "Sentence (section 4)",
-        "Removing one module costs its own samples more than other samples, and more than random units of "
-        "the same number "
-        "cost them (Wilcoxon over seeds, p < 0.01 each); in part if one.",
-        _b13,
-    ),
-    _claim(
-        "B14",
-        "Modules are very sparse.",
-        "20 of 100 units as an example (project page)",
-        "Largest module's share of the layer's units: interval below 0.2.",
-        _b14,
-    ),
-    _claim(
-        "B15",
-        "Ten modules, the number of classes, suit the data.",
-        "Choice, without a test (section 4)",
-        "The largest gap in the singular values lies after the tenth in more than half of the seeds; in part "
-        "if in some.",
-        _b15,
-    ),
-)

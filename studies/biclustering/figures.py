@@ -37,16 +37,6 @@ from modutils.statistics import Interval, mean_interval
 from studies.biclustering import cells
 from studies.biclustering.claims import FORM, Setting, area
 
-STAGES = {
-    "train": "train a network",
-    "structure": "modules and their tests",
-    "controls": "other targets, or none",
-    "ablate": "removal of units, six methods",
-    "describe": "six methods side by side",
-    "pictures": "what figures 1 to 3 show",
-    "compare": "other clusterings",
-    "extend": "extension grid",
-}
 METHODS = {
     "deeplift": "DeepLIFT",
     "gradient_x_activation": "gradient × activation",

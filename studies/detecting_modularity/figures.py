@@ -51,7 +51,6 @@ from studies.detecting_modularity.drawing import (
 from studies.detecting_modularity.evidence import GROUPS, NAMES, UNTRAINED, Cut, Evidence, Tested
 
 __all__ = [
-    "STAGES",
     "activation_cuts",
     "calibration",
     "classes",
@@ -74,15 +73,6 @@ __all__ = [
 
 Of = Mapping[str, Evidence]
 
-STAGES = {
-    "train": "train and prune a network",
-    "cuts": "n-cuts of a network and its shuffles",
-    "subclusters": "test the sub-clusters of a network",
-    "filters": "test the sub-clusters of a CNN",
-    "blocks": "train and test true modules",
-    "penalised": "train with the penalty, and test",
-    "pictures": "images that drive sub-clusters",
-}
 STATISTICS = ("importance", "normalised range", "score", "entropy")
 #: Rows of the figures on tests, and of those on n-cuts in bands with an axis each.
 ROWS: tuple[Group, ...] = (UNTRAINED, *GROUPS)

@@ -9,20 +9,21 @@ our seeds, or within two edges of them. The rules were fixed before the record w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from scipy import stats
 
 from companion import claims
-from companion.claims import Claim, Finding, Verdict
-from companion.records import RecordError, Results, results_folder
+from companion.claims import Finding, by_count, untestable
+from companion.records import Results
 from modutils import tasks
 from modutils.statistics import Interval
 from studies.neural_sculpting import cells, evidence, published
 from studies.neural_sculpting.evidence import Digits, Found
 from studies.neural_sculpting.published import Picture
 
-PAPER = "patil2023sculpting"
+CLAIMS = claims.Claims("patil2023sculpting")
 DEFAULT_OUTPUTS = {task: outputs[0] for task, outputs in tasks.OUTPUTS.items()}
 #: What the tasks are called in text.
 NAMES = {
@@ -64,40 +65,10 @@ class Evidence:
         return []
 
 
-def columns(scale: str) -> dict[str, dict[str, str]]:
-    """What the claims are judged on at a scale, by name: arguments of :func:`evaluate`."""
-    name = "digits" if scale == "quick" else "mnist"
-    return {name: {"dataset": name}}
-
-
-def evaluate(dataset: str = "mnist", *, scale: str = "paper", results: Results | None = None) -> list[Verdict]:
-    """Verdicts on N1–N27 from the record.
-
-    Parameters
-    ----------
-    dataset : str
-        Of the pairs of digits: ``mnist`` at scale ``paper``, ``digits`` at scale ``quick``.
-    scale : str
-        As in :func:`cells.plan`.
-    results : Results, optional
-        Another place to look than the committed record.
-
-    Raises
-    ------
-    ValueError
-        Another data set than the scale has.
-    RecordError
-        Nothing is recorded, or a record is invalid.
-    """
-    found = results or Results(cells.plan(scale), results_folder())
-    known = sorted({cell.params["dataset"] for cell in found.cells if cell.stage == "digits"})
-    if known and dataset not in known:
-        raise ValueError(f"dataset={dataset!r} is not part of scale {scale!r}; it has {', '.join(known)}")
-    if not any(found.recorded(stage) for stage in ("boolean", "digits")):
-        raise RecordError(
-            f"no record of {cells.STUDY} in {found.folder}; compute it: python -m companion run {cells.STUDY}"
-        )
-    return claims.evaluate(CLAIMS, lambda: Evidence(found, scale), results=found, dataset=dataset)
+def evidence_of(results: Results, scale: str) -> dict[str, Callable[[], Evidence]]:
+    """What the rules look at; the data set is that of the pairs of digits."""
+    names = dict.fromkeys(cell.params["dataset"] for cell in cells.plan(scale) if cell.stage == "digits")
+    return {f"truth tables and {name}": partial(Evidence, results, scale) for name in names}
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -113,29 +84,21 @@ def interval_text(rate: Interval) -> str:
     return f"[{rate.low:.2f}, {rate.high:.2f}], n = {rate.n}" if rate.n else "n = 0"
 
 
-def _untestable(why: str = NOT_ENOUGH) -> Finding:
-    return Finding("not testable", "no result", "", why)
-
-
 # --- the rules --------------------------------------------------------------------------------------------------------
-
-
-def _by_count(successes: int, n: int, holds: float, part: float) -> str:
-    return "holds" if successes >= holds * n else "holds in part" if successes >= part * n else "does not hold"
 
 
 def _exemplar(task: str) -> Callable[[Evidence], Finding]:
     def decide(of: Evidence) -> Finding:
         found = of.networks(task)
         if not found:
-            return _untestable()
+            return untestable(NOT_ENOUGH)
         rate = evidence.rate(found)
         by_depth = ", ".join(
             f"{layers} hidden {count([one for one in found if one.layers == layers])}"
             for layers in sorted({one.layers for one in found})
         )
         return Finding(
-            _by_count(round(rate.mean * rate.n), rate.n, 34 / 36, 27 / 36),
+            by_count(round(rate.mean * rate.n), 34 / 36 * rate.n, 27 / 36 * rate.n),
             f"{count(found)} networks show exactly the task's modules",
             interval_text(rate),
             f"By depth: {by_depth}.",
@@ -144,17 +107,38 @@ def _exemplar(task: str) -> Callable[[Evidence], Finding]:
     return decide
 
 
+_EXEMPLAR_RULE = "At least 34 of 36 (or that share) show exactly the modules of the task. In part from 27 of 36."
+CLAIMS.add("N1", "Input-separable sub-functions are found.", published="36/36 (slide)", rule=_EXEMPLAR_RULE)(
+    _exemplar("separable")
+)
+CLAIMS.add(
+    "N3", "Sub-functions that are input-separable and reused are found.", published="36/36 (slide)", rule=_EXEMPLAR_RULE
+)(_exemplar("separable-reused"))
+CLAIMS.add("N4", "A single function stays one module.", published="36/36 (slide)", rule=_EXEMPLAR_RULE)(
+    _exemplar("single")
+)
+
+
+@CLAIMS.add(
+    "N2",
+    "A reused sub-function is found.",
+    published="35/36 (slide); strictly 0/12, 12/12, 11/12 with one, two, three hidden layers (bar chart)",
+    rule=(
+        "At least 33 of 36 as the slide counts, and at least 10 of 12 strictly with two and with three hidden layers. "
+        "In part from 27 of 36 as the slide counts."
+    ),
+)
 def _reused(of: Evidence) -> Finding:
     found = of.networks("reused")
     if not found:
-        return _untestable()
+        return untestable(NOT_ENOUGH)
     depths = sorted({one.layers for one in found})
     shallow = [one for one in found if one.layers == 1]
     deep = [one for one in found if one.layers > 1]
     right = sum(one.verdicts["inputs"] for one in shallow) + sum(one.verdicts["success"] for one in deep)
     each = [[one.verdicts["success"] for one in found if one.layers == layers] for layers in depths]
     all_deep = all(sum(each[place]) >= 10 / 12 * len(each[place]) for place, layers in enumerate(depths) if layers > 1)
-    slide = _by_count(right, len(found), 33 / 36, 27 / 36)
+    slide = by_count(right, 33 / 36 * len(found), 27 / 36 * len(found))
     strict = sum(map(sum, each))
     return Finding(
         "holds" if slide == "holds" and all_deep else "does not hold" if slide == "does not hold" else "holds in part",
@@ -171,7 +155,7 @@ def _density(picture: Picture) -> Callable[[Evidence], Finding]:
     def decide(of: Evidence) -> Finding:
         found = of.pictured(picture)
         if not found:
-            return _untestable()
+            return untestable(NOT_ENOUGH)
         near, same = _as_pictured(found, picture)
         shown = sum(one.verdicts["success"] for one in found)
         extra = f" All modules that this depth can show: {shown} of {len(found)} seeds."
@@ -211,6 +195,18 @@ def _as_pictured(found: Sequence[Found], picture: Picture) -> tuple[bool, bool]:
     return near, any(one.sizes == picture.sizes for one in found)
 
 
+@CLAIMS.add(
+    "N14",
+    "Sub-functions with higher separability are uncovered more accurately.",
+    published=(
+        "at least 0.92 for overlap up to 2; from 3 on hidden units apart at most 0.17, outputs 0.58–0.72, then "
+        "0.25–0.61 (slide; heat map)"
+    ),
+    rule=(
+        "Means for overlap up to 2 at least 0.95; hidden units apart at most 0.2 from 3 on; outputs apart less often "
+        "with overlap; and, from 3 on, more often with reuse. In part with two of the four."
+    ),
+)
 def _separability(of: Evidence) -> Finding:
     rates = {name: np.full((5, len(published.REUSE)), np.nan) for name in ("inputs", "hidden", "outputs")}
     n = 0
@@ -221,13 +217,13 @@ def _separability(of: Evidence) -> Finding:
             for name, table in rates.items():
                 table[overlap, place] = evidence.rate(found, name).mean
     if any(np.isnan(table).all(axis=1).any() for table in rates.values()):
-        return _untestable()
+        return untestable(NOT_ENOUGH)
     low = {name: float(np.nanmean(table[:3])) for name, table in rates.items()}
     hidden = float(np.nanmax(rates["hidden"][3:]))
     output = [float(np.nanmean(rates["outputs"][row])) for row in (slice(0, 3), 3, 4)]
     trends = [_trend(rates["outputs"][overlap]) for overlap in (3, 4)]
     if np.isnan(trends).any():
-        return _untestable("Whether rates rise with reuse needs several numbers of outputs.")
+        return untestable("Whether rates rise with reuse needs several numbers of outputs.")
     parts = {
         "at least 95 % for overlap up to 2": min(low.values()) >= 0.95,
         "hidden units apart at most 20 % from overlap 3": hidden <= 0.2,
@@ -235,7 +231,7 @@ def _separability(of: Evidence) -> Finding:
         "outputs apart more often with reuse": min(trends) > 0,
     }
     return Finding(
-        _by_count(sum(parts.values()), 4, 1, 0.5),
+        by_count(sum(parts.values()), 4, 2),
         f"overlap up to 2: inputs {low['inputs']:.2f}, hidden {low['hidden']:.2f}, outputs {low['outputs']:.2f}; "
         f"outputs at overlap 3: {output[1]:.2f}, at 4: {output[2]:.2f}",
         f"{n} of 900 networks",
@@ -255,12 +251,23 @@ def _trend(values: np.ndarray) -> float:
     return float(stats.spearmanr(left, values[left]).statistic)
 
 
+@CLAIMS.add(
+    "N20",
+    "Sub-functions with higher reuse are detected more accurately.",
+    published=(
+        "of 12, r = 1, 2, 4, 6, 8: two hidden layers 7, 11, 12, 12, 12; three 8, 9, 10, 10, 11; one 0 (bar chart)"
+    ),
+    rule=(
+        "Rank correlation of the rate with reuse above 0 for two and for three hidden layers, and no count further "
+        "than 3 of 12 from the published one. In part where one rises."
+    ),
+)
 def _reuse(of: Evidence) -> Finding:
     table = {}
     for layers in (1, 2, 3):
         table[layers] = [evidence.rate(of.networks("reused", 2 * reuse, layers)) for reuse in published.REUSE]
     if any(rate.n < CELL for row in table.values() for rate in row):
-        return _untestable()
+        return untestable(NOT_ENOUGH)
     trends = {layers: _trend(np.array([rate.mean for rate in table[layers]])) for layers in (2, 3)}
     far = [
         (layers, reuse)
@@ -287,13 +294,23 @@ def _cells(far: Sequence[tuple[int, int]]) -> str:
     return ", ".join(f"{layers} hidden, r = {reuse}" for layers, reuse in far)
 
 
+@CLAIMS.add(
+    "N24",
+    "What is found of the hierarchy depends on depth: all that a network of this depth can show, more surely with "
+    "reuse.",
+    published="r = 2, 4, 6, 8: two hidden layers 1, 1, 1, 0.83; three 0.50, 0.83, 1, 1; four 0.75, 0.92, 1, 1 (chart)",
+    rule=(
+        "No rate further than 3 of 12 from the published one, and rates rise with reuse for three and for four hidden "
+        "layers. In part with one of the two."
+    ),
+)
 def _depth(of: Evidence) -> Finding:
     table = {
         layers: [evidence.rate(of.networks("depth", 2 * reuse, layers)) for reuse in published.REUSE[1:]]
         for layers in (2, 3, 4)
     }
     if any(rate.n < CELL for row in table.values() for rate in row):
-        return _untestable()
+        return untestable(NOT_ENOUGH)
     far = [
         (layers, published.REUSE[place + 1])
         for layers, row in table.items()
@@ -304,7 +321,7 @@ def _depth(of: Evidence) -> Finding:
     parts = [not far, min(trends.values()) > 0]
     text = {layers: ", ".join(f"{rate.mean:.2f}" for rate in row) for layers, row in table.items()}
     return Finding(
-        _by_count(sum(parts), 2, 1, 0.5),
+        by_count(sum(parts), 2, 1),
         f"r = 2, 4, 6, 8: two hidden layers {text[2]}; three {text[3]}; four {text[4]}",
         f"{CELL} networks each; three hidden layers, r = 8: {interval_text(table[3][-1])}",
         (
@@ -317,12 +334,26 @@ def _depth(of: Evidence) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "N25",
+    "Pairs of MNIST digits: from four hidden layers on the two digits are modules, with fewer they are one; the "
+    "three outputs are modules throughout.",
+    published=(
+        "digits apart 0, 0, 1, 1 and outputs 1, 1, 0.83, 0.92 of 12 networks with 2, 3, 4, 5 hidden layers (chart)"
+    ),
+    rule=(
+        "Digits apart in at least half of the networks with 4 and 5 hidden layers and in none with 2 and 3, and three "
+        "output modules in at least half at every depth. In part with the latter, or where first-layer units of the "
+        "deep networks are more one-sided than those of the shallow ones and, in at least half, than their shuffled "
+        "masks allow (p ≤ 0.05)."
+    ),
+)
 def _digit_modules(of: Evidence) -> Finding:
     found = of.digits()
     depths = sorted({one.layers for one in found})
     shallow, deep = ([one for one in found if (one.layers >= 4) == side] for side in (False, True))
     if not shallow or not deep:
-        return _untestable()
+        return untestable(NOT_ENOUGH)
 
     def share(nets: Sequence[Digits], verdict: str) -> float:
         return float(np.mean([one.verdicts[verdict] for one in nets]))
@@ -354,10 +385,22 @@ def _digit_modules(of: Evidence) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "N26",
+    "Pairs of MNIST digits, width 392: pruned to a few tenths of a percent, with layers as pictured.",
+    published=(
+        "0.37 % [829, 83, 12, 3]; 0.32 % [856, 56, 12, 27, 3]; 0.18 % [734, 38, 22, 12, 6, 3]; 0.18 % "
+        "[766, 40, 22, 13, 13, 13, 3] (slides)"
+    ),
+    rule=(
+        "Every network within a factor of 3 in density and in units of the first hidden layer, and of 2 in pixels. In "
+        "part with half of them."
+    ),
+)
 def _digit_sizes(of: Evidence) -> Finding:
     found = of.digits()
     if not found or of.digit_settings[0] is not cells.FULL or found[0].shape != (28, 56):
-        return _untestable("The published sizes are those of the full-size network.")
+        return untestable("The published sizes are those of the full-size network.")
     near, words = [], []
     for one in found:
         density, sizes = published.DIGIT_PICTURES[one.layers]
@@ -376,17 +419,26 @@ def _digit_sizes(of: Evidence) -> Finding:
     )
 
 
+@CLAIMS.add(
+    "N27",
+    "Roughly half of the pixels are left, and they lie where the digits are.",
+    published="730–870 of 1568 (slides)",
+    rule=(
+        "On average 35 to 65 % of the pixels are left, and at least 80 % of them lie in the middle of a digit. In part "
+        "with one of the two."
+    ),
+)
 def _digit_pixels(of: Evidence) -> Finding:
     found = of.digits()
     if not found:
-        return _untestable()
+        return untestable(NOT_ENOUGH)
     left = [one.sizes[0] / (one.shape[0] * one.shape[1]) for one in found]
     inside = [_inside(one) for one in found]
     half = 0.35 <= np.mean(left) <= 0.65
     area = bool(np.mean(inside) >= 0.8)
     side = found[0].shape[0]
     return Finding(
-        _by_count(int(half) + int(area), 2, 1, 0.5),
+        by_count(int(half) + int(area), 2, 1),
         f"{np.mean(left):.0%} of the pixels are left, {np.mean(inside):.0%} of them in the middle of a digit "
         f"({(_core(side) / side) ** 2:.0%} by chance)",
         f"{min(left):.0%} to {max(left):.0%}, n = {len(found)}",
@@ -411,11 +463,6 @@ def _inside(one: Digits) -> float:
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-def _claim(number: int, statement: str, there: str, rule: str, decide: Callable[[Evidence], Finding]) -> Claim:
-    return Claim(f"N{number}", PAPER, statement, there, rule, decide)
-
-
-_EXEMPLAR_RULE = "At least 34 of 36 (or that share) show exactly the modules of the task. In part from 27 of 36."
 _PICTURE_RULE = (
     f"The published density lies among our four seeds or within {EDGES} edges of them, and one seed has the published "
     "sizes. In part with one of the two."
@@ -427,102 +474,22 @@ _DEPTH_RULE = (
 _DEPTH_WORDS = {2: ", with two input modules and one above", 3: ", with all five modules", 4: ", with all five modules"}
 
 
-def _pictures(*numbers: int) -> list[Claim]:
+def _add_pictures() -> None:
     """The claims about single networks that a slide shows."""
-    found = []
     for picture in published.PICTURES:
-        if picture.claim not in numbers:
-            continue
         inputs = tasks.load(picture.task, outputs=picture.outputs).inputs.shape[1]
         dense = _sizes([inputs, *[picture.width] * picture.layers, picture.outputs])
         is_depth = picture.task == "depth"
-        found.append(
-            _claim(
-                picture.claim,
-                f"{NAMES[picture.task].capitalize()}, {dense}: pruned to {picture.density:.2f} % and "
-                f"{_sizes(picture.sizes)}{_DEPTH_WORDS[picture.layers] if is_depth else ''}.",
+        CLAIMS.add(
+            f"N{picture.claim}",
+            f"{NAMES[picture.task].capitalize()}, {dense}: pruned to {picture.density:.2f} % and "
+            f"{_sizes(picture.sizes)}{_DEPTH_WORDS[picture.layers] if is_depth else ''}.",
+            published=(
                 f"{picture.density:.2f} %, {_sizes(picture.sizes)}; seed {picture.seed}, "
-                f"P_u = {picture.unit_step:g} %, P_e = {picture.edge_step:g} % (slide)",
-                _DEPTH_RULE if is_depth else _PICTURE_RULE,
-                _density(picture),
-            )
-        )
-    return found
+                f"P_u = {picture.unit_step:g} %, P_e = {picture.edge_step:g} % (slide)"
+            ),
+            rule=_DEPTH_RULE if is_depth else _PICTURE_RULE,
+        )(_density(picture))
 
 
-CLAIMS: tuple[Claim, ...] = (
-    _claim(1, "Input-separable sub-functions are found.", "36/36 (slide)", _EXEMPLAR_RULE, _exemplar("separable")),
-    _claim(
-        2,
-        "A reused sub-function is found.",
-        "35/36 (slide); strictly 0/12, 12/12, 11/12 with one, two, three hidden layers (bar chart)",
-        "At least 33 of 36 as the slide counts, and at least 10 of 12 strictly with two and with three hidden layers. "
-        "In part from 27 of 36 as the slide counts.",
-        _reused,
-    ),
-    _claim(
-        3,
-        "Sub-functions that are input-separable and reused are found.",
-        "36/36 (slide)",
-        _EXEMPLAR_RULE,
-        _exemplar("separable-reused"),
-    ),
-    _claim(4, "A single function stays one module.", "36/36 (slide)", _EXEMPLAR_RULE, _exemplar("single")),
-    *_pictures(5, 6, 7, 8, 9, 10, 11, 12, 13),
-    _claim(
-        14,
-        "Sub-functions with higher separability are uncovered more accurately.",
-        "at least 0.92 for overlap up to 2; from 3 on hidden units apart at most 0.17, outputs 0.58–0.72, then "
-        "0.25–0.61 (slide; heat map)",
-        "Means for overlap up to 2 at least 0.95; hidden units apart at most 0.2 from 3 on; outputs apart less often "
-        "with overlap; and, from 3 on, more often with reuse. In part with two of the four.",
-        _separability,
-    ),
-    *_pictures(15, 16, 17, 18, 19),
-    _claim(
-        20,
-        "Sub-functions with higher reuse are detected more accurately.",
-        "of 12, r = 1, 2, 4, 6, 8: two hidden layers 7, 11, 12, 12, 12; three 8, 9, 10, 10, 11; one 0 (bar chart)",
-        "Rank correlation of the rate with reuse above 0 for two and for three hidden layers, and no count further "
-        "than 3 of 12 from the published one. In part where one rises.",
-        _reuse,
-    ),
-    *_pictures(21, 22, 23),
-    _claim(
-        24,
-        "What is found of the hierarchy depends on depth: all that a network of this depth can show, more surely with "
-        "reuse.",
-        "r = 2, 4, 6, 8: two hidden layers 1, 1, 1, 0.83; three 0.50, 0.83, 1, 1; four 0.75, 0.92, 1, 1 (chart)",
-        "No rate further than 3 of 12 from the published one, and rates rise with reuse for three and for four hidden "
-        "layers. In part with one of the two.",
-        _depth,
-    ),
-    _claim(
-        25,
-        "Pairs of MNIST digits: from four hidden layers on the two digits are modules, with fewer they are one; the "
-        "three outputs are modules throughout.",
-        "digits apart 0, 0, 1, 1 and outputs 1, 1, 0.83, 0.92 of 12 networks with 2, 3, 4, 5 hidden layers (chart)",
-        "Digits apart in at least half of the networks with 4 and 5 hidden layers and in none with 2 and 3, and three "
-        "output modules in at least half at every depth. In part with the latter, or where first-layer units of the "
-        "deep networks are more one-sided than those of the shallow ones and, in at least half, than their shuffled "
-        "masks allow (p ≤ 0.05).",
-        _digit_modules,
-    ),
-    _claim(
-        26,
-        "Pairs of MNIST digits, width 392: pruned to a few tenths of a percent, with layers as pictured.",
-        "0.37 % [829, 83, 12, 3]; 0.32 % [856, 56, 12, 27, 3]; 0.18 % [734, 38, 22, 12, 6, 3]; 0.18 % "
-        "[766, 40, 22, 13, 13, 13, 3] (slides)",
-        "Every network within a factor of 3 in density and in units of the first hidden layer, and of 2 in pixels. In "
-        "part with half of them.",
-        _digit_sizes,
-    ),
-    _claim(
-        27,
-        "Roughly half of the pixels are left, and they lie where the digits are.",
-        "730–870 of 1568 (slides)",
-        "On average 35 to 65 % of the pixels are left, and at least 80 % of them lie in the middle of a digit. In part "
-        "with one of the two.",
-        _digit_pixels,
-    ),
-)
+_add_pictures()

@@ -23,12 +23,6 @@ from studies.neural_sculpting.evidence import Digits, Found
 from studies.neural_sculpting.published import Picture
 from studies.neural_sculpting.task_drawing import hierarchy_graph, module_colors, pixel_modules, sculpted_network
 
-STAGES = {
-    "boolean": "sculpt networks on a Boolean task: nine shapes, 70 runs each",
-    "ablate": "the same with one ingredient taken away, eight ways",
-    "vary": "the same with one setting of the training changed, seven ways",
-    "digits": "sculpt one network on pairs of digits",
-}
 WILSON = "Bars: Wilson's 95 % binomial intervals."
 SETTINGS_KNOWN = "The authors' training settings are known for {} only."
 LAYER_COLORS = {1: COLORS[4], 2: COLORS[0], 3: COLORS[1], 4: COLORS[2], 5: COLORS[3]}

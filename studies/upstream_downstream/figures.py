@@ -62,17 +62,6 @@ from studies.upstream_downstream.drawing import (
 )
 from studies.upstream_downstream.runs import LEAST_ACCURACY, Runs
 
-STAGES = {
-    "train": "train all networks of a run",
-    "modules": "similarities, modules, agreement",
-    "untrained": "the same for 25 untrained networks",
-    "search": "what the parts of the search add",
-    "examples": "matrices of figure 3",
-    "subsample": "fewer images",
-    "follow": "modules along training",
-    "strong": "the strongest penalties, trained on",
-}
-
 
 def _panels(
     runs: Runs,
