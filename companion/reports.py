@@ -81,11 +81,13 @@ def _in_brackets(text: str) -> str:
     return f"({text})" if text else ""
 
 
-def origin_box(results: Results, scale: str, *, committed: bool) -> str:
-    """In a few sentences where the numbers come from, as HTML; ``committed`` if from the record of the repository."""
+def origin_box(results: Results, scale: str, data: str, *, committed: bool) -> str:
+    """In a few sentences where the numbers come from, as HTML.
+
+    ``data`` is the name of the data sets, and ``committed`` says whether the record is that of the repository.
+    """
     found = _recorded(results)
     missing = Counter(cell.stage for cell in results.cells) - Counter(cell.stage for cell, _ in found)
-    data = " and ".join(dict.fromkeys(_data_name(cell) for cell in results.cells))
     sentences = [
         f"Scale “{scale}” on {data}, {'read from the committed record' if committed else 'computed for this page'}: "
         f"{len(found)} pieces of work, {_hours(found)} of processor time, {_dates(found)}.",
@@ -100,10 +102,6 @@ def origin_box(results: Results, scale: str, *, committed: bool) -> str:
         f'<div class="admonition note"><p class="admonition-title">Where these numbers come from</p><p>{text} '
         "Details are at the end of the page.</p></div>"
     )
-
-
-def _data_name(cell: Cell) -> str:
-    return DATASETS[cell.params["dataset"]] if "dataset" in cell.params else "truth tables"
 
 
 def origin_table(results: Results) -> str:

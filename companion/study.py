@@ -151,7 +151,8 @@ class Chapter:
     def origin(self) -> HTML:
         """Where the numbers come from, in a few sentences."""
         committed = self.results.folder == records.results_folder()
-        return HTML(reports.origin_box(self.results, self.scale, committed=committed))
+        data = " and ".join(dict.fromkeys(name.partition(",")[0] for name in self.verdicts))
+        return HTML(reports.origin_box(self.results, self.scale, data, committed=committed))
 
     def origin_table(self) -> HTML:
         """Data, commits, machines and versions behind the numbers."""

@@ -34,7 +34,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _command(tree: Path, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", *words],
+        [str(Path(sys.executable).with_name(words[0])), *words[1:]],
         cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -45,9 +45,9 @@ def _command(tree: Path, *words: str) -> str:
 
 
 def test_from_run_through_claims_to_a_page(tree: Path) -> None:
-    assert "12 cells computed, 0 were there" in _command(tree, "companion", "run")
+    assert "12 cells computed, 0 were there" in _command(tree, "python", "-m", "companion", "run")
     assert len(list((tree / "results" / "cliques" / "search").glob("*.json"))) == 12
-    (row,) = json.loads(_command(tree, "companion", "status", "--format", "json"))
+    (row,) = json.loads(_command(tree, "python", "-m", "companion", "status", "--format", "json"))
     assert row == {
         "study": "cliques",
         "stage": "search",
@@ -56,11 +56,11 @@ def test_from_run_through_claims_to_a_page(tree: Path) -> None:
         "state": "current",
         "definitions": [],
     }
-    (claim,) = json.loads(_command(tree, "companion", "claims", "--format", "json"))
+    (claim,) = json.loads(_command(tree, "python", "-m", "companion", "claims", "--format", "json"))
     assert (claim["id"], claim["verdict"], claim["stages"], claim["state"]) == ("X1", "holds", ["search"], "current")
     assert claim["n"] == {"search": {"recorded": 12, "planned": 12}}
-    _command(tree, "companion", "execute")
-    _command(tree, "jupyter_book", "build", "--all", ".", "-W", "-n", "--keep-going")
+    _command(tree, "python", "-m", "companion", "execute")
+    _command(tree, "jupyter-book", "build", "--all", ".", "-W", "-n", "--keep-going")
     page = BeautifulSoup((tree / "_build" / "html" / "notebooks" / "cliques.html").read_text(), "html.parser")
     assert "In short: of 1 claim, 1 holds." in page.get_text()
     assert "Claim X1: Cliques are found <as they are>" in page.get_text()

@@ -58,7 +58,8 @@ def test_a_piece_of_work_without_data_set_is_about_truth_tables(tmp_path: Path) 
     params = {"task": "single", "outputs": 4, "widths": "24", "layers": "2", "grid": "full"}
     cells = [Cell("neural_sculpting", "boolean", params | {"seed": 0})]
     _write(cells[0], tmp_path, 1.0, {})
-    assert "Scale “quick” on truth tables, " in reports.origin_box(Results(cells, tmp_path), "quick", committed=False)
+    box = reports.origin_box(Results(cells, tmp_path), "quick", "truth tables", committed=False)
+    assert "Scale “quick” on truth tables, " in box
 
 
 def test_every_benchmark_is_shown() -> None:
