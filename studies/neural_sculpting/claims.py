@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
 
 from companion import claims
 from companion.claims import Claim, Finding, Verdict
 from companion.records import RecordError, Results, results_folder
-from modutils import tasks
-from modutils.statistics import Interval
+from modutils import statistics, tasks
 from studies.neural_sculpting import cells, evidence, published
 from studies.neural_sculpting.evidence import Digits, Found
 from studies.neural_sculpting.published import Picture
@@ -108,11 +106,6 @@ def count(found: Sequence[Found], verdict: str = "success") -> str:
     return f"{sum(one.verdicts[verdict] for one in found)}/{len(found)}"
 
 
-def interval_text(rate: Interval) -> str:
-    """Such as ``[0.90, 1.00], n = 36``."""
-    return f"[{rate.low:.2f}, {rate.high:.2f}], n = {rate.n}" if rate.n else "n = 0"
-
-
 def _untestable(why: str = NOT_ENOUGH) -> Finding:
     return Finding("not testable", "no result", "", why)
 
@@ -137,7 +130,7 @@ def _exemplar(task: str) -> Callable[[Evidence], Finding]:
         return Finding(
             _by_count(round(rate.mean * rate.n), rate.n, 34 / 36, 27 / 36),
             f"{count(found)} networks show exactly the task's modules",
-            interval_text(rate),
+            rate.text(".2f"),
             f"By depth: {by_depth}.",
         )
 
@@ -159,7 +152,7 @@ def _reused(of: Evidence) -> Finding:
     return Finding(
         "holds" if slide == "holds" and all_deep else "does not hold" if slide == "does not hold" else "holds in part",
         f"{right}/{len(found)} as the slide counts, {strict}/{len(found)} strictly",
-        f"strictly {interval_text(evidence.share(strict, len(found)))}",
+        f"strictly {statistics.share(strict, len(found)).text('.2f')}",
         "Strictly, by depth: "
         + ", ".join(f"{layers} hidden {sum(one)}/{len(one)}" for layers, one in zip(depths, each, strict=True))
         + ". One hidden layer cannot separate the reused function from those that use it. The slide's number fits only "
@@ -225,7 +218,7 @@ def _separability(of: Evidence) -> Finding:
     low = {name: float(np.nanmean(table[:3])) for name, table in rates.items()}
     hidden = float(np.nanmax(rates["hidden"][3:]))
     output = [float(np.nanmean(rates["outputs"][row])) for row in (slice(0, 3), 3, 4)]
-    trends = [_trend(rates["outputs"][overlap]) for overlap in (3, 4)]
+    trends = [statistics.trend(rates["outputs"][overlap]) for overlap in (3, 4)]
     if np.isnan(trends).any():
         return _untestable("Whether rates rise with reuse needs several numbers of outputs.")
     parts = {
@@ -245,23 +238,13 @@ def _separability(of: Evidence) -> Finding:
     )
 
 
-def _trend(values: np.ndarray) -> float:
-    """Spearman's correlation with the place; 0 without change, NaN for fewer than three values."""
-    left = np.flatnonzero(np.isfinite(values))
-    if len(left) < 3:
-        return float("nan")
-    if np.ptp(values[left]) == 0:
-        return 0.0
-    return float(stats.spearmanr(left, values[left]).statistic)
-
-
 def _reuse(of: Evidence) -> Finding:
     table = {}
     for layers in (1, 2, 3):
         table[layers] = [evidence.rate(of.networks("reused", 2 * reuse, layers)) for reuse in published.REUSE]
     if any(rate.n < CELL for row in table.values() for rate in row):
         return _untestable()
-    trends = {layers: _trend(np.array([rate.mean for rate in table[layers]])) for layers in (2, 3)}
+    trends = {layers: statistics.trend([rate.mean for rate in table[layers]]) for layers in (2, 3)}
     far = [
         (layers, reuse)
         for layers, row in table.items()
@@ -273,7 +256,7 @@ def _reuse(of: Evidence) -> Finding:
     return Finding(
         "holds" if len(rising) == 2 and not far else "holds in part" if rising else "does not hold",
         f"of {CELL} networks each, r = 1, 2, 4, 6, 8: two hidden layers {text[2]}; three {text[3]}; one {text[1]}",
-        f"two hidden layers, r = 8: {interval_text(table[2][-1])}",
+        f"two hidden layers, r = 8: {table[2][-1].text('.2f')}",
         f"Rank correlation with reuse: {trends[2]:+.2f} and {trends[3]:+.2f}. "
         + (
             f"Further than 3 of 12 from the published count: {_cells(far)}."
@@ -300,13 +283,13 @@ def _depth(of: Evidence) -> Finding:
         for place in range(len(row))
         if abs(table[layers][place].mean - published.DEPTH_RATES[layers][place + 1]) > 3.01 / 12
     ]
-    trends = {layers: _trend(np.array([rate.mean for rate in table[layers]])) for layers in (3, 4)}
+    trends = {layers: statistics.trend([rate.mean for rate in table[layers]]) for layers in (3, 4)}
     parts = [not far, min(trends.values()) > 0]
     text = {layers: ", ".join(f"{rate.mean:.2f}" for rate in row) for layers, row in table.items()}
     return Finding(
         _by_count(sum(parts), 2, 1, 0.5),
         f"r = 2, 4, 6, 8: two hidden layers {text[2]}; three {text[3]}; four {text[4]}",
-        f"{CELL} networks each; three hidden layers, r = 8: {interval_text(table[3][-1])}",
+        f"{CELL} networks each; three hidden layers, r = 8: {table[3][-1].text('.2f')}",
         (
             f"Further than 3 of 12 from the published rate: {_cells(far)}. "
             if far
@@ -332,7 +315,7 @@ def _digit_modules(of: Evidence) -> Finding:
     inputs = share(deep, "inputs") >= 0.5 and share(shallow, "inputs") == 0
     graded = np.mean([one.one_sidedness for one in deep]) > np.mean([one.one_sidedness for one in shallow])
     beyond = float(np.mean([one.p_value <= 0.05 for one in deep])) >= 0.5
-    apart = evidence.share(sum(one.verdicts["inputs"] for one in deep), len(deep))
+    apart = statistics.share(sum(one.verdicts["inputs"] for one in deep), len(deep))
     return Finding(
         "holds" if inputs and outputs else "holds in part" if outputs or (graded and beyond) else "does not hold",
         "digits apart "
@@ -340,7 +323,7 @@ def _digit_modules(of: Evidence) -> Finding:
         + "; three output modules "
         + ", ".join(f"{sum(one.verdicts['outputs'] for one in nets)}/{len(nets)}" for nets in by_depth.values())
         + f" ({', '.join(map(str, depths))} hidden layers)",
-        f"digits apart in deep networks {interval_text(apart)}",
+        f"digits apart in deep networks {apart.text('.2f')}",
         "One run of one pair of steps for each network; the published ones are the sparsest of 70. Digits count as "
         "apart only without a single stray pixel; the share of pixels that are with their own digit: "
         + ", ".join(f"{layers} hidden {np.mean([one.purity for one in nets]):.2f}" for layers, nets in by_depth.items())
