@@ -50,7 +50,7 @@ PUBLISHED: Any = {
     "linestyle": "",
     "marker": "D",
     "markerfacecolor": "none",
-    "markersize": 8,
+    "markersize": 9,
     "zorder": 4,
 }
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
@@ -90,7 +90,7 @@ def name_rows(ax: Axes, names: Sequence[str], *, fontsize: float | None = None) 
     ax.set_yticks(range(len(names)), names, fontsize=fontsize)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x")
+    ax.grid(True, axis="x")
 
 
 def interval_dots(
@@ -138,7 +138,7 @@ def interval_dots(
     if not len(names) == len(intervals) == len(each):
         raise ValueError(f"{len(names)} names, {len(intervals)} intervals and {len(each)} colours; need one a row")
     if reference is not None:
-        ax.axvline(reference, color=GREY, linewidth=1, linestyle="--", zorder=0)
+        ax.axvline(reference, color=GREY, linewidth=1, linestyle="--", zorder=1)
     for row, (found, color) in enumerate(zip(intervals, each, strict=True)):
         if found.n > 1:
             ax.plot([found.low, found.high], [row + offset] * 2, color=color, linewidth=2, solid_capstyle="butt")
@@ -185,7 +185,7 @@ def band_curves(ax: Axes, x: ArrayLike, curves: Mapping[str, ArrayLike], *, colo
             ax.fill_between(
                 points, [i.low for i in found], [i.high for i in found], color=color, alpha=alpha, linewidth=0
             )
-    ax.grid()
+    ax.grid(True)
 
 
 def diverging_image(ax: Axes, values: ArrayLike, limit: float, *, label: str) -> AxesImage:

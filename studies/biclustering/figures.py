@@ -75,12 +75,13 @@ def images_used(of: Setting) -> int:
     return int(values["label_table"].sum() + values["labels"]["unassigned"])
 
 
-def _about(of: Setting, *parts: str, seeds: int | None = None) -> str:
-    """Data, layer and n in words."""
+def _caption(made: Figure, of: Setting, *parts: str, seeds: int | None = None) -> Figure:
+    """Data, layer and n in small print below a figure, and more; the figure."""
     seeds = seeds or len(of.values("structure"))
     trained = f"{seeds} training seeds" if seeds > 1 else "training seed 0"
     images = f"{DATASETS[of.where['dataset']]}, {spaced(images_used(of))} test images"
-    return "; ".join((images, LAYERS[of.where["model"], of.where["layer"]], trained, *parts)) + "."
+    where = LAYERS[of.where["model"], of.where["layer"]]
+    return note(made, "; ".join((images, where, trained, *parts)) + ".")
 
 
 # --- the idea ---------------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def _matrix(of: Setting, which: str) -> tuple[Figure, Axes, dict[str, Any]]:
     diverging_image(ax, thumbnail["pixels"] * (limit / 127), limit, label="score e (logits)")
     units, samples = int(picture["row_sizes"].sum()), int(picture["column_sizes"].sum())
     tall, wide = thumbnail["units_per_pixel"], thumbnail["samples_per_pixel"]
-    note(made, _about(of, f"a pixel is the mean over {tall}\u00a0×\u00a0{wide} entries (units × samples)", seeds=1))
+    _caption(made, of, f"a pixel is the mean over {tall}\u00a0×\u00a0{wide} entries (units × samples)", seeds=1)
     ax.set(xlabel=f"{spaced(samples)} samples", ylabel=f"{spaced(units)} units", **_NO_TICKS)
     return made, ax, picture
 
@@ -192,7 +193,7 @@ def scores(of: Setting) -> Figure:
         ax.set_ylabel("share of entries")
     _zoom(block, picture)
     letters([whole, block])
-    return note(made, _about(of, "each bar is one of equally wide bins; note the logarithmic scale", seeds=1))
+    return _caption(made, of, "each bar is one of equally wide bins; note the logarithmic scale", seeds=1)
 
 
 @figure
@@ -213,7 +214,7 @@ def scores_of_every_block(of: Setting) -> Figure:
     _zoom(axes[0, 0], picture)
     made.supxlabel("score e (logits)", fontsize=11)
     made.supylabel("share of entries", fontsize=11)
-    return note(made, _about(of, "“> 0”: share of the block's entries above zero", seeds=1))
+    return _caption(made, of, "“> 0”: share of the block's entries above zero", seeds=1)
 
 
 def _filled(picture: Mapping[str, Any]) -> list[int]:
@@ -244,7 +245,7 @@ def samples(of: Setting, *, show: Sequence[int] = (0, 1)) -> Figure:
         more = f", {rest} other" if rest else ""
         ax.set_title(f"module {module}\n{words}{more}", fontsize=10)
     letters(axes)
-    return note(made, _about(of, "25 samples of each module drawn at random, with their true classes", seeds=1))
+    return _caption(made, of, "25 samples of each module drawn at random, with their true classes", seeds=1)
 
 
 @figure
@@ -272,7 +273,7 @@ def classes_of_modules(of: Setting) -> Figure:
     dots.set_xlabel("purity of the grouping")
     table.set_title("classes in each module (%), one network")
     letters([table, dots])
-    return note(made, _about(of, "a: training seed 0", BARS, "dashed: the claim's bar of 0.9"))
+    return _caption(made, of, "a: training seed 0", BARS, "dashed: the claim's bar of 0.9")
 
 
 def _by_class(counts: np.ndarray) -> list[int]:
@@ -303,7 +304,7 @@ def _curves(of: Setting, names: Mapping[str, str]) -> Figure:
     ax.legend(title="area under the curve", alignment="left", loc="lower left", bbox_to_anchor=(0, 0.11))
     measured = records[0]["samples"]
     words = f"modules found on the first {measured} images, accuracy on the others"
-    return note(made, _about(of, f"k = {cells.K_ABLATION}", words, BANDS))
+    return _caption(made, of, f"k = {cells.K_ABLATION}", words, BANDS)
 
 
 @figure
@@ -361,7 +362,7 @@ def controls(of: Setting) -> Figure:
         ax.axhline(edge, color="#bbbbbb", linewidth=0.8)
     ax.set_xlim(0, 1.03)
     ax.set_xlabel("NMI of sample clusters and true classes")
-    return note(made, _about(of, "blue: trained, orange: untrained, grey: without a network", BARS))
+    return _caption(made, of, "blue: trained, orange: untrained, grey: without a network", BARS)
 
 
 @figure
@@ -411,7 +412,7 @@ def places(of: Setting) -> Figure:
     third.set_title(r"$\bf{c}$  tests against shuffled units")
     shown = f"a, b: training seed 0, {height}\u00a0×\u00a0{width} positions, {channels} channels"
     beside = "b: orange where a neighbour is in the same module"
-    return note(made, _about(of, shown, beside, f"c: {cells.DRAWS} shuffles a seed", BARS))
+    return _caption(made, of, shown, beside, f"c: {cells.DRAWS} shuffles a seed", BARS)
 
 
 @figure
@@ -433,7 +434,7 @@ def lesions_by_class(of: Setting) -> Figure:
     dots.set_xlabel("points of accuracy lost, mean over modules")
     dots.locator_params(axis="x", integer=True)
     letters([table, dots])
-    return note(made, _about(of, "a: training seed 0, empty below 0.5 points", BARS))
+    return _caption(made, of, "a: training seed 0, empty below 0.5 points", BARS)
 
 
 @figure
@@ -464,7 +465,7 @@ def methods_side_by_side(of: Setting) -> Figure:
     heat_table(table, agreement, names, short, low=0, high=1)
     table.set_title("agreement of two methods (ARI),\nunits above, samples below the diagonal")
     letters([sparse, coherent, table])
-    return note(made, _about(of, f"k = {cells.K}", BARS, "dashed: the claim's bar of 0.25", "c: means over seeds"))
+    return _caption(made, of, f"k = {cells.K}", BARS, "dashed: the claim's bar of 0.25", "c: means over seeds")
 
 
 @figure
@@ -492,10 +493,10 @@ def number_of_modules(of: Setting) -> Figure:
         stability.errorbar(at, mean, (mean - low, high - mean), **look)
     stability.set_xticks(range(4), ks)
     stability.set(xlabel="number of modules k", ylim=(0, 1.05), title="other numbers of modules")
-    stability.grid(axis="y")
+    stability.grid(True, axis="y")
     stability.legend(loc="lower left")
     letters([spectrum, stability])
-    return note(made, _about(of, "bars and band: 95\u00a0% intervals over training seeds"))
+    return _caption(made, of, "bars and band: 95\u00a0% intervals over training seeds")
 
 
 _FORMS = {
@@ -528,7 +529,7 @@ def ways_to_cluster(of: Setting) -> Figure:
     blocks.set_xlabel("mass share ÷ area share\nof the blocks")
     letters([coherent, blocks])
     others = len(of.numbers("compare", "checkerboard biclustering", "nmi"))
-    return note(made, _about(of, f"k = {cells.K}", BARS, f"grey: {others} seeds, intervals are wide for so few"))
+    return _caption(made, of, f"k = {cells.K}", BARS, f"grey: {others} seeds, intervals are wide for so few")
 
 
 @figure
@@ -555,7 +556,7 @@ def ways_to_remove(of: Setting) -> Figure:
     for edge in (2.5, 5.5, 8.5, 12.5, 13.5):
         ax.axhline(edge, color="#bbbbbb", linewidth=0.8)
     ax.set_xlabel("area under the curve\n(lower: hurts more)")
-    return note(made, _about(of, f"k = {cells.K_ABLATION}", BARS, "dashed: as in the paper's figure 5a"))
+    return _caption(made, of, f"k = {cells.K_ABLATION}", BARS, "dashed: as in the paper's figure 5a")
 
 
 def _mass_ratio(of: Setting, *path: str) -> np.ndarray:

@@ -480,7 +480,7 @@ def drops(of: Of) -> Figure:
                 own = layer == number
                 ax.plot(mean[own], drop[own], marker, color=color, markersize=4, alpha=0.75, markeredgewidth=0)
             reach = max(reach, *np.abs(mean), *np.abs(drop), 1.0)
-            ax.grid()
+            ax.grid(True)
         axes[row, 0].set_ylabel(f"{name}\nsub-cluster" if len(of) > 1 else "sub-cluster: points lost")
     for ax, group in zip(axes[0], shown, strict=True):
         ax.set_title(NAMES[group])
@@ -653,7 +653,7 @@ def permutation(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
         ax.axhline(drawing.LEVEL, color=GREY, linewidth=1, linestyle="--", zorder=1)
         ax.set_ylim(-0.08 * high, 1.1 * high)
         ax.set_yticks(logs([1, 0.3, 0.1, 0.03]), ["1", "0.3", "0.1", "0.03"])
-        ax.grid()
+        ax.grid(True)
         ax.set_title(statistic, fontsize=10.5)
     made.supxlabel("Fisher's p over sub-clusters (smaller to the right)", fontsize=11)
     made.supylabel("p of the whole partition (smaller above)", fontsize=11)
@@ -686,7 +686,7 @@ def clusters(of: Of, statistics: Sequence[str] = ("importance", "score")) -> Fig
                 ax.plot(np.array(list(p)) + shift, first, marker=marker, color=color, markersize=5.5, linewidth=1.3)
             ax.set_xticks(ks, [str(k) for k in ks])
             ax.set_xlim(ks[0] - 2, ks[-1] + 2)
-            ax.grid(axis="y")
+            ax.grid(True, axis="y")
         axes[0, column].set_title(name)
         axes[-1, column].set_xlabel("clusters k")
     for row, statistic in zip(axes, statistics, strict=True):
@@ -729,7 +729,7 @@ def penalty(of: Evidence) -> Figure:
             mean = float(np.nanmean([number(one) for one in networks]))
             ax.plot([x - 0.14, x + 0.14], [mean, mean], color="black", linewidth=2.2, zorder=4)
         ax.set_title(label)
-        ax.grid(axis="y")
+        ax.grid(True, axis="y")
         ax.set_xticks(range(len(found)), [f"{strength:g}" for strength in found])
         ax.set_xlim(-0.4, len(found) - 0.5)
         ax.margins(y=0.15)

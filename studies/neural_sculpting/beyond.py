@@ -199,7 +199,7 @@ def sparse_and_modular(results: Results) -> Figure:
         ax.set_xticks(range(len(edges) - 1), ["the\nsparsest", *ranges, "above\n1.75"], fontsize=7.5)
         ax.set(title=f"{outputs} outputs, {int(runs.sum()) or 'no'} runs")
         ax.set_xlabel("density over that of\nthe sparsest of the grid")
-        ax.grid(axis="y")
+        ax.grid(True, axis="y")
     axes[0].set(ylabel="share of runs with\nall modules found", ylim=(-0.03, 1.03))
     letters(axes, pad=8)
     return note(
@@ -256,7 +256,7 @@ def thresholds(found: Mapping[str, np.ndarray]) -> Figure:
         for place, (name, rates) in enumerate(found.items()):
             ax.plot(values, rates[part], color=COLORS[place], marker=markers[place], markersize=5, label=NAMES[name])
         ax.axvline(chosen, color=GREY, linewidth=1, linestyle="--", zorder=0)
-        ax.grid(axis="y")
+        ax.grid(True, axis="y")
     axes[0].set(xlabel="merge threshold", ylabel="share with all modules found", ylim=(-0.03, 1.03))
     axes[1].set(xlabel="modularity threshold")
     letters(axes)
@@ -282,7 +282,7 @@ def trajectory(axes: Sequence[Axes], trace: Mapping[str, Any], bits: int, needed
         ax.plot(steps[no], values[no], "o", color=COLORS[1], markerfacecolor="white", markersize=3.5, label="rejected")
         change = int(np.argmax(trace["edge_phase"])) if np.any(trace["edge_phase"]) else len(steps)
         ax.axvline(change - 0.5, color=GREY, linewidth=1, linestyle=":")
-        ax.grid(axis="y")
+        ax.grid(True, axis="y")
     upper.axhline(needed, color="black", linewidth=1, linestyle="--")
     upper.set(ylabel="bits right")
     lower.set(yscale="log", ylabel="edges left (%)", xlabel="step (dotted: from units to edges)")

@@ -240,7 +240,7 @@ def _rate_curves(ax: Axes, rows: dict[int, list[Interval]], there: Mapping[int, 
         ax.plot(x, there[layers], color=color, marker=marker, alpha=0.9, **THERE)
     ax.set_xticks(x, [str(reuse) for reuse in published.REUSE])
     ax.set(xlabel="reuse r: copies of each output function", ylim=(-0.04, 1.04))
-    ax.grid(axis="y")
+    ax.grid(True, axis="y")
 
 
 def _rates_by_reuse(
@@ -325,7 +325,7 @@ def sides_by_density(small: Sequence[Digits], large: Sequence[Digits]) -> Figure
     for ax in axes:
         ax.set_xlabel("edges left (%)")
         ax.xaxis.set_major_formatter("{x:g}")
-        ax.grid()
+        ax.grid(True)
     letters(axes)
     made.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return note(

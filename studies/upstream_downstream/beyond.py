@@ -31,12 +31,12 @@ from studies.upstream_downstream.drawing import (
     PUBLISHED_UNTRAINED,
     SHORT,
     UP,
-    about,
     agreement_table,
     average,
     bands,
     block_dots,
     block_means,
+    caption,
     curve,
     curve_frame,
     curve_row,
@@ -100,15 +100,13 @@ def definitions(runs: Runs) -> Figure:
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     letters(axes.flat[: len(panels)])
-    return note(
+    return caption(
         made,
-        about(
-            runs,
-            "means over networks and hidden layers",
-            f"{len(runs.fresh['q'])} untrained networks",
-            "dashed boxes: published levels, MNIST after 500 epochs, read off with an error of 0.01",
-            "√ and max: divided by the root of the product, or by the larger, of the two diagonal entries",
-        ),
+        runs,
+        "means over networks and hidden layers",
+        f"{len(runs.fresh['q'])} untrained networks",
+        "dashed boxes: published levels, MNIST after 500 epochs, read off with an error of 0.01",
+        "√ and max: divided by the root of the product, or by the larger, of the two diagonal entries",
     )
 
 
@@ -163,17 +161,15 @@ def chance_and_ceiling(runs: Runs) -> Figure:
     ceiling.set_title("agreement of two searches of the same matrix")
     ceiling.set_xlabel("element-centric similarity")
     letters([table, blocks, ceiling])
-    return note(
+    return caption(
         made,
-        about(
-            runs,
-            "means over networks and hidden layers",
-            f"{len(fresh)} untrained networks",
-            "chance: exact mean over all shuffles of the units",
-            "c: two searches with other seeds, filled: trained, hollow: untrained; grey: the published agreement of "
-            "the raw and the normalised form downstream, 0.64 to 0.68",
-            "bars: 95\u00a0% intervals over runs, or over untrained networks",
-        ),
+        runs,
+        "means over networks and hidden layers",
+        f"{len(fresh)} untrained networks",
+        "chance: exact mean over all shuffles of the units",
+        "c: two searches with other seeds, filled: trained, hollow: untrained; grey: the published agreement of "
+        "the raw and the normalised form downstream, 0.64 to 0.68",
+        "bars: 95\u00a0% intervals over runs, or over untrained networks",
     )
 
 
@@ -202,7 +198,7 @@ def unused_units(runs: Runs) -> Figure:
         for ax in (above, below):
             if kind != "dropout":
                 ax.set_xscale("log")
-            ax.grid(axis="y")
+            ax.grid(True, axis="y")
         above.set_title(KINDS[kind])
         below.set_xlabel(strength_name(kind))
     axes[0, 0].set_ylabel(f"unused units of {units}")
@@ -216,15 +212,13 @@ def unused_units(runs: Runs) -> Figure:
     ]
     lines = [Line2D([], [], color=color, linestyle=dashes, label=label) for label, (_, dashes, color) in scores.items()]
     made.legend(handles=sides + lines, loc="outside upper center", ncols=2, columnspacing=2)
-    return note(
+    return caption(
         made,
-        about(
-            runs,
-            "mean over the four measures of a side, or the 16 pairs across",
-            "bars: ± s.e.m. over runs",
-            HOLLOW,
-            "“all units”: those that a measure leaves unused form one module, as in the authors' code",
-        ),
+        runs,
+        "mean over the four measures of a side, or the 16 pairs across",
+        "bars: ± s.e.m. over runs",
+        HOLLOW,
+        "“all units”: those that a measure leaves unused form one module, as in the authors' code",
     )
 
 
@@ -254,17 +248,15 @@ def other_scores(runs: Runs) -> Figure:
         ax.text(0.04, 0.97, f"ρ = {mean.mean:.2f}", transform=ax.transAxes, va="top", fontsize=10)
         ax.set_title(textwrap.fill(name, 18), fontsize=10)
         ax.locator_params(nbins=4)
-        ax.grid()
+        ax.grid(True)
     made.supxlabel("element-centric similarity", fontsize=11)
     made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, handletextpad=0.2)
-    return note(
+    return caption(
         made,
-        about(
-            runs,
-            "a dot: a pair of measures, mean over networks and hidden layers",
-            "ρ: Spearman's correlation over the 28 pairs of a network and layer, mean; "
-            "published for other scores 0.94 to 1.0, for the matrices 0.79 to 0.84",
-        ),
+        runs,
+        "a dot: a pair of measures, mean over networks and hidden layers",
+        "ρ: Spearman's correlation over the 28 pairs of a network and layer, mean; "
+        "published for other scores 0.94 to 1.0, for the matrices 0.79 to 0.84",
     )
 
 
@@ -294,15 +286,13 @@ def transfer(runs: Runs) -> Figure:
         ax.set_title(f"{title}: % of the best Q of the row's matrix")
         ax.set_ylabel("matrix of")
     letters(axes)
-    return note(
+    return caption(
         made,
-        about(
-            runs,
-            "columns: modules of the measure named above",
-            "ratio of means over networks and hidden layers",
-            f"{len(runs.fresh['transfer'])} untrained networks",
-            "0: no better than chance",
-        ),
+        runs,
+        "columns: modules of the measure named above",
+        "ratio of means over networks and hidden layers",
+        f"{len(runs.fresh['transfer'])} untrained networks",
+        "0: no better than chance",
     )
 
 
@@ -346,16 +336,14 @@ def regimes(fixed: Runs, early: Runs) -> Figure:
         Line2D([], [], color=COLORS[2], linestyle=":", label="its best checkpoint"),
     ]
     upper.legend(handles=handles, loc="outside upper center", ncols=3)
-    return note(
+    return caption(
         made,
-        about(
-            fixed,
-            f"early stopping: {_count(early)}, {int(early.kept.sum())} of {early.kept.size} kept, "
-            f"at most {early.params['epochs']} epochs",
-            "bars: ± s.e.m. over runs, layers averaged",
-            "grey: untrained ± 1, 2, 3 s.d.",
-            HOLLOW,
-        ),
+        fixed,
+        f"early stopping: {_count(early)}, {int(early.kept.sum())} of {early.kept.size} kept, "
+        f"at most {early.params['epochs']} epochs",
+        "bars: ± s.e.m. over runs, layers averaged",
+        "grey: untrained ± 1, 2, 3 s.d.",
+        HOLLOW,
     )
 
 
@@ -373,7 +361,7 @@ def _own_axis(ax: Axes, kind: str) -> None:
         ax.set_xlim(6e-6, 2e-1)
         ax.set_xticks([1e-5, 1e-3, 1e-1])
         ax.minorticks_off()
-    ax.grid(axis="y")
+    ax.grid(True, axis="y")
 
 
 def _epoch_axis(ax: Axes, epochs: np.ndarray) -> None:
@@ -383,7 +371,7 @@ def _epoch_axis(ax: Axes, epochs: np.ndarray) -> None:
     ticks = [tick for tick in (1, 10, 60, 500) if tick <= epochs.max()]
     ax.set_xticks([0.5, *ticks], ["0", *(str(tick) for tick in ticks)])
     ax.minorticks_off()
-    ax.grid(axis="y")
+    ax.grid(True, axis="y")
 
 
 @figure
@@ -408,7 +396,9 @@ def along_training(results: Results, dataset: str, params: Mapping[str, Any]) ->
             level = PUBLISHED_Q[measure, "raw"][setting.kind]
             known = [value for strength, value in level.items() if np.isclose(strength, setting.strength)]
             if known and dataset == "mnist":
-                ax.plot(620, known[0], **PUBLISHED | {"marker": marker, "color": color, "clip_on": False})
+                ax.plot(
+                    620, known[0], **PUBLISHED | {"marker": marker, "markersize": 7.5, "color": color, "clip_on": False}
+                )
         _epoch_axis(ax, x)
         ax.set_title(NAMES[measure], color=UP if measure in BY_SIDE[:2] else DOWN)
     for ax in axes[:, 0]:
@@ -488,16 +478,14 @@ def data_sets(first: Runs, second: Runs) -> Figure:
     for row, runs in zip(axes, (first, second), strict=True):
         curve_row(row, runs, "q", "raw", f"{DATASETS[runs.dataset]}\nmodularity Q*")
     curve_frame(made, axes[0], first)
-    return note(
+    return caption(
         made,
-        about(
-            first,
-            f"{DATASETS[second.dataset]}: {_count(second)}, {int(second.kept.sum())} of {second.kept.size} kept, "
-            f"{second.params['epochs']} epochs",
-            "raw measures, layers averaged, bars: ± s.e.m. over runs",
-            COMMON_AXIS,
-            HOLLOW,
-        ),
+        first,
+        f"{DATASETS[second.dataset]}: {_count(second)}, {int(second.kept.sum())} of {second.kept.size} kept, "
+        f"{second.params['epochs']} epochs",
+        "raw measures, layers averaged, bars: ± s.e.m. over runs",
+        COMMON_AXIS,
+        HOLLOW,
     )
 
 
@@ -576,7 +564,7 @@ def subset_sizes(results: Results, dataset: str, params: Mapping[str, Any]) -> F
         ax.set_xticks(counts, [spaced(count) if count in counts[::2] else "" for count in counts])
         ax.minorticks_off()
         ax.set_xlabel("images")
-        ax.grid()
+        ax.grid(True)
     left.axhline(0, color=GREY, linewidth=1, zorder=0)
     left.set_ylabel("Q* minus that of all images")
     right.set_ylabel("element-centric similarity")

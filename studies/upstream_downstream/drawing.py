@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from companion.published import table
 from companion.records import RecordError, Results
 from companion.reports import DATASETS, spaced
-from modutils.plotting import COLORS, GREY, PUBLISHED, heat_table, interval_dots
+from modutils.plotting import COLORS, GREY, PUBLISHED, heat_table, interval_dots, note
 from modutils.statistics import mean_interval
 from studies.upstream_downstream.cells import MEASURES, ORDER
 from studies.upstream_downstream.runs import DOWNSTREAM, LEAST_ACCURACY, UPSTREAM, Runs
@@ -79,8 +79,8 @@ PUBLISHED_LABEL = "published (read off, 500 epochs)"
 # --- what the figures share -------------------------------------------------------------------------------------------
 
 
-def about(runs: Runs, *parts: str) -> str:
-    """Data, networks, n and how they were trained, in words."""
+def caption(made: Figure, runs: Runs, *parts: str) -> Figure:
+    """Data, networks, n and how they were trained in small print below a figure, and more; the figure."""
     epochs = runs.params["epochs"]
     regime = f"{epochs} epochs" if runs.params["regime"] == "fixed" else f"early stopping, at most {epochs} epochs"
     count = f"{len(runs.seeds)}{'' if len(runs.seeds) == runs.planned else f' of {runs.planned}'}"
@@ -90,7 +90,7 @@ def about(runs: Runs, *parts: str) -> str:
         f"{count} {'run' if len(runs.seeds) == 1 else 'runs'} of {len(runs.settings)} networks, {int(runs.kept.sum())} "
         f"of {runs.kept.size} reach {100 * LEAST_ACCURACY:.0f}\u00a0% test accuracy and count",
     )
-    return "; ".join((*words, *parts)) + "."
+    return note(made, "; ".join((*words, *parts)) + ".")
 
 
 def average(values: np.ndarray, axis: int | tuple[int, ...] = 0) -> np.ndarray:
@@ -233,7 +233,7 @@ def curve_row(axes: Sequence[Axes], runs: Runs, name: str, form: str, label: str
             published_marks(ax, published_levels(name, measure, form, layer))
         ax.set_xlim(-0.06, 1.02)
         ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
-        ax.grid(axis="y")
+        ax.grid(True, axis="y")
     axes[0].set_ylabel(label)
 
 

@@ -46,11 +46,11 @@ from studies.upstream_downstream.drawing import (
     PUBLISHED_LABEL,
     SHORT,
     UP,
-    about,
     agreement_table,
     average,
     block_dots,
     block_means,
+    caption,
     curve_frame,
     curve_row,
     has_published,
@@ -85,7 +85,7 @@ def _panels(runs: Runs, name: str, label: str, *notes: str) -> Figure:
         curve_row(row, runs, name, form, f"{form}\n{label}")
     curve_frame(made, axes[0], runs)
     fresh = f"{len(runs.fresh['q'])} untrained networks" if runs.fresh else "no untrained networks recorded"
-    return note(made, about(runs, "bars: ± s.e.m. over runs, layers averaged", fresh, *notes, COMMON_AXIS, HOLLOW))
+    return caption(made, runs, "bars: ± s.e.m. over runs, layers averaged", fresh, *notes, COMMON_AXIS, HOLLOW)
 
 
 # --- the idea ---------------------------------------------------------------------------------------------------------
@@ -359,15 +359,13 @@ def agreement_maps(runs: Runs) -> Figure:
     blocks.set_title("means of the blocks")
     blocks.set_xlim(0, 0.9)
     letters([after, change, blocks])
-    return note(
+    return caption(
         made,
-        about(
-            runs,
-            "means over networks and hidden layers",
-            f"{len(fresh)} untrained networks",
-            "blue names: downstream, orange: upstream, ′: normalised",
-            "c: bars are 95\u00a0% intervals over runs, or over untrained networks",
-        ),
+        runs,
+        "means over networks and hidden layers",
+        f"{len(fresh)} untrained networks",
+        "blue names: downstream, orange: upstream, ′: normalised",
+        "c: bars are 95\u00a0% intervals over runs, or over untrained networks",
     )
 
 
@@ -406,7 +404,7 @@ def training_outcome(runs: Runs) -> Figure:
                 ax.set_xscale("log")
             if name in ("sum_squares", "sum_absolute"):
                 ax.set_yscale("log")
-            ax.grid(axis="y")
+            ax.grid(True, axis="y")
         if name in ("sum_squares", "sum_absolute") and runs.kept.any():
             axes[row, 0].set_ylim(bottom=0.3 * float(np.nanmin(runs.of(name))))
         axes[row, 0].set_ylabel(label)
@@ -424,13 +422,11 @@ def training_outcome(runs: Runs) -> Figure:
     if has_published(runs):
         handles.append(Line2D([], [], **published, label=PUBLISHED_LABEL))
     made.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.4, handlelength=1.7)
-    return note(
+    return caption(
         made,
-        about(
-            runs,
-            "here all networks are drawn, but the smallest Σ of those below the bar fall out of the panels",
-            "weights of the three matrices, without biases",
-        ),
+        runs,
+        "here all networks are drawn, but the smallest Σ of those below the bar fall out of the panels",
+        "weights of the three matrices, without biases",
     )
 
 
@@ -496,7 +492,7 @@ def q_by_layer(runs: Runs) -> Figure:
                 ax.set_facecolor("#eef3f6")
     curve_frame(made, axes[0], runs)
     made.supylabel("modularity Q*", fontsize=11)
-    return note(made, about(runs, "bars: ± s.e.m. over runs", COMMON_AXIS, HOLLOW))
+    return caption(made, runs, "bars: ± s.e.m. over runs", COMMON_AXIS, HOLLOW)
 
 
 @figure
@@ -541,13 +537,11 @@ def agreement_by_strength(runs: Runs) -> Figure:
                 ax.spines[:].set_visible(True)
         made.colorbar(level, ax=axes[2 * pair], fraction=0.02, pad=0.01, label="similarity")
         made.colorbar(change, ax=axes[2 * pair + 1], fraction=0.02, pad=0.01, label="− untrained")
-    return note(
+    return caption(
         made,
-        about(
-            runs,
-            f"means over n networks and hidden layers, minus those of {len(runs.fresh['similarity'])} untrained ones",
-            f"measures in the order {', '.join(SHORT)}",
-        ),
+        runs,
+        f"means over n networks and hidden layers, minus those of {len(runs.fresh['similarity'])} untrained ones",
+        f"measures in the order {', '.join(SHORT)}",
     )
 
 

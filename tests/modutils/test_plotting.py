@@ -57,6 +57,8 @@ def test_interval_dots_draws_each_mean_and_interval_in_its_row(ax: Axes) -> None
 def test_a_second_series_has_marks_of_its_own_in_the_same_rows(ax: Axes) -> None:
     intervals = [mean_interval([1.0]), mean_interval([])]
     plotting.interval_dots(ax, ["a", "b"], intervals, offset=0.2, marker="s", size=4, filled=False)
+    plotting.name_rows(ax, ["a", "b"])
+    assert ax.xaxis.get_gridlines()[0].get_visible()  # a second call does not take the grid away
     assert [line.get_marker() for line in ax.lines] == ["s", "s"]  # no bar without an interval
     assert np.asarray(ax.lines[0].get_xydata()).tolist() == [[1, 0.2]]
     assert (ax.lines[0].get_markersize(), ax.lines[0].get_markerfacecolor()) == (4, "white")
