@@ -213,7 +213,7 @@ def _inputs_digest(text: str, injected: dict[str, Any]) -> str:
     """Digest of everything that decides the outputs: script, parameters, library, records, packages."""
     packages = sorted((package.name, package.version) for package in distributions())
     parts = [text, injected, packages, platform.python_version()]
-    code = [(ROOT / package, "*.py") for package in OURS]
+    code = [(ROOT / package, pattern) for package in OURS for pattern in ("*.py", "*.csv")]
     for folder, pattern in (*code, (results_folder(), "*")):
         for path in sorted(folder.rglob(pattern)):
             if path.is_file():

@@ -195,3 +195,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     top = "".join(f"<th>{escape(text)}</th>" for text in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
     return f'<table class="table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def spaced(number: int) -> str:
+    """A whole number with thin spaces between thousands, four digits without."""
+    return f"{number:,}".replace(",", "\u2009") if number >= 10_000 else str(number)

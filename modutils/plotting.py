@@ -7,7 +7,7 @@ it once and in the style of the book.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -30,6 +30,7 @@ STYLE: Any = {
     "figure.dpi": 144,
     "figure.facecolor": "white",
     "figure.constrained_layout.use": True,
+    "axes.axisbelow": True,
     "axes.facecolor": "white",
     "axes.prop_cycle": plt.cycler(color=COLORS),
     "axes.spines.top": False,
@@ -37,9 +38,20 @@ STYLE: Any = {
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "font.size": 11,
+    "grid.color": "#e5e5e5",
+    "grid.linewidth": 0.8,
     "image.interpolation": "nearest",
     "legend.frameon": False,
     "legend.fontsize": 10,
+}
+#: How a published value looks beside ours: keywords of ``Axes.plot``, and of the ``Line2D`` in a legend.
+PUBLISHED: Any = {
+    "color": "black",
+    "linestyle": "",
+    "marker": "D",
+    "markerfacecolor": "none",
+    "markersize": 9,
+    "zorder": 4,
 }
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 
@@ -73,6 +85,14 @@ def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
+def name_rows(ax: Axes, names: Sequence[str], *, fontsize: float | None = None) -> None:
+    """Name the rows 0, 1, … of a figure, the first on top, and draw upright grid lines."""
+    ax.set_yticks(range(len(names)), names, fontsize=fontsize)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(True, axis="x")
+
+
 def interval_dots(
     ax: Axes,
     names: Sequence[str],
@@ -81,6 +101,8 @@ def interval_dots(
     reference: float | None = None,
     colors: str | Sequence[str] = COLORS[0],
     offset: float = 0.0,
+    marker: str = "o",
+    size: float = 6,
     filled: bool = True,
     label: str | None = None,
 ) -> None:
@@ -100,8 +122,10 @@ def interval_dots(
         Of all rows, or of each.
     offset : float
         Rows to move down, such as 0.2.
+    marker, size : str, float
+        Of the means, in points.
     filled : bool
-        Filled or hollow dots.
+        Filled or hollow marks.
     label : str, optional
         For the legend.
 
@@ -114,24 +138,20 @@ def interval_dots(
     if not len(names) == len(intervals) == len(each):
         raise ValueError(f"{len(names)} names, {len(intervals)} intervals and {len(each)} colours; need one a row")
     if reference is not None:
-        ax.axvline(reference, color=GREY, linewidth=1, linestyle="--", zorder=0)
+        ax.axvline(reference, color=GREY, linewidth=1, linestyle="--", zorder=1)
     for row, (found, color) in enumerate(zip(intervals, each, strict=True)):
         if found.n > 1:
             ax.plot([found.low, found.high], [row + offset] * 2, color=color, linewidth=2, solid_capstyle="butt")
         ax.plot(
             found.mean,
             row + offset,
-            "o",
+            marker,
             color=color,
             markerfacecolor=color if filled else "white",
-            markersize=6,
+            markersize=size,
             label=label if row == 0 else None,
         )
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color="#e5e5e5", linewidth=0.8)
-    ax.set_axisbelow(True)
+    name_rows(ax, names)
 
 
 def band_curves(ax: Axes, x: ArrayLike, curves: Mapping[str, ArrayLike], *, colors: Sequence[str] = COLORS) -> None:
@@ -165,8 +185,7 @@ def band_curves(ax: Axes, x: ArrayLike, curves: Mapping[str, ArrayLike], *, colo
             ax.fill_between(
                 points, [i.low for i in found], [i.high for i in found], color=color, alpha=alpha, linewidth=0
             )
-    ax.grid(color="#e5e5e5", linewidth=0.8)
-    ax.set_axisbelow(True)
+    ax.grid(True)
 
 
 def diverging_image(ax: Axes, values: ArrayLike, limit: float, *, label: str) -> AxesImage:
@@ -279,14 +298,15 @@ def tiles(ax: Axes, images: ArrayLike, *, columns: int = 5) -> None:
     ax.set_axis_off()
 
 
-def letters(axes: Sequence[Axes], *, pad: float | None = None) -> None:
+def letters(axes: Iterable[Axes], *, pad: float | None = None) -> None:
     """Mark panels a, b, c … in bold at the upper left, before the title; ``pad``: points between title and axes."""
     for letter, ax in zip("abcdefghij", axes, strict=False):
         title = ax.get_title(loc="left")
         ax.set_title(rf"$\bf{{{letter}}}$  {title}".rstrip(), loc="left", pad=pad)
 
 
-def note(figure: Figure, text: str) -> None:
-    """Data, n and meaning of the intervals in small print below a figure, so that it can be read alone."""
+def note(figure: Figure, text: str) -> Figure:
+    """Data, n and meaning of the intervals in small print below a figure, so that it can be read alone; the figure."""
     lines = textwrap.fill(text, int(figure.get_figwidth() * 14.5))
     figure.text(0.01, -0.01, lines, ha="left", va="top", fontsize=9, color="#444444")
+    return figure

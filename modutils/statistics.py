@@ -12,7 +12,10 @@ ALTERNATIVES = ("greater", "less", "two-sided")
 
 
 class Interval(NamedTuple):
-    """A mean with the ends of its confidence interval, and the number of values behind it."""
+    """A mean or a share with the ends of its confidence interval, and the number of values behind it.
+
+    Where there are too few values for an interval, its ends are NaN: no comparison with them is true.
+    """
 
     mean: float
     low: float
@@ -22,6 +25,12 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+    def text(self, form: str = ".3g") -> str:
+        """Ends and n, such as ``[0.1, 0.35], n = 5``; ``form`` is how an end is written."""
+        if np.isnan(self.low):
+            return f"n = {self.n}, no interval"
+        return f"[{self.low:{form}}, {self.high:{form}}], n = {self.n}"
+
 
 def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     """Mean of independent replicates with Student's t interval.
@@ -29,26 +38,76 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     Parameters
     ----------
     values : array_like
-        (n,) finite numbers, n ≥ 2: one per training seed, or paired differences.
+        (n,) numbers: one per training seed, or paired differences. NaN stands for one that is missing and does not
+        count. A single value is a mean without an interval; without any, the mean is NaN too.
     level : float
         Coverage in (0, 1).
 
     Raises
     ------
     ValueError
-        Fewer than two values, a value that is not finite, or a level outside (0, 1).
+        An infinite value, or a level outside (0, 1).
 
     Examples
     --------
     >>> print(mean_interval([1.0, 2.0, 3.0]))
     2.000 [-0.484, 4.484]
+    >>> mean_interval([1.0, float("nan")]).text()
+    'n = 1, no interval'
     """
-    array = _finite("values", values, least=2)
+    array = np.asarray(values, dtype=float).ravel()
+    array = _finite("values", array[~np.isnan(array)], least=0)
     if not 0 < level < 1:
         raise ValueError(f"level={level} must be between 0 and 1")
+    mean = float(array.mean()) if array.size else np.nan
+    if array.size < 2:
+        return Interval(mean, np.nan, np.nan, array.size)
     half = float(stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
-    mean = float(array.mean())
     return Interval(mean, mean - half, mean + half, array.size)
+
+
+def share(count: int, n: int) -> Interval:
+    """``count`` of ``n`` as a share with Wilson's 95 % binomial interval; NaN for n = 0.
+
+    Raises
+    ------
+    ValueError
+        ``count`` is not in 0 … n.
+
+    Examples
+    --------
+    >>> print(share(35, 36))
+    0.972 [0.858, 0.995]
+    """
+    if not 0 <= count <= n:
+        raise ValueError(f"count={count} must be from 0 to n={n}")
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    bounds = stats.binomtest(count, n).proportion_ci(method="wilson")
+    return Interval(count / n, float(bounds.low), float(bounds.high), n)
+
+
+def trend(values: ArrayLike) -> float:
+    """Spearman's correlation of the values with their place: 1 where they rise throughout, −1 where they fall.
+
+    Parameters
+    ----------
+    values : array_like
+        (n,) numbers in order. NaN does not count; with fewer than three others the trend is NaN, and it is 0 where
+        nothing changes.
+
+    Examples
+    --------
+    >>> trend([1.0, 2.0, float("nan"), 5.0]), trend([3.0, 3.0, 3.0]), trend([1.0, 2.0])
+    (1.0, 0.0, nan)
+    """
+    array = np.asarray(values, dtype=float).ravel()
+    left = np.flatnonzero(np.isfinite(array))
+    if len(left) < 3:
+        return float("nan")
+    if np.ptp(array[left]) == 0:
+        return 0.0
+    return float(stats.spearmanr(left, array[left]).statistic)
 
 
 def rank_p_value(value: float, null: ArrayLike, alternative: str = "greater", *, ties: str = "mid") -> float:

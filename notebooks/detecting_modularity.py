@@ -63,14 +63,14 @@ from myst_nb import glue
 
 from companion import reports
 from modutils import plotting
-from studies.detecting_modularity import cells, figures
+from studies.detecting_modularity import cells, drawing, figures
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
 plt.rcParams.update(plotting.STYLE)
 
 # %% mystnb={"figure": {"name": "fig-dm-idea", "caption": "The idea, in our drawing. (a, b) A network becomes a graph of its units. (c) Spectral clustering divides the graph; what a cluster has of one layer is a sub-cluster. (d) Random sets have as many units of the same layer. (e) Two tests: what does the network lose without the units (importance), and how far can one image drive them (coherence)? (f) Each sub-cluster has a rank among its random sets; the ranks are combined."}, "image": {"alt": "Six panels: a small network, its graph, its clusters in colours, one sub-cluster with random sets, two tests of it, and p-values that are combined", "width": "100%"}} tags=["hide-input"]
-figures.idea()
+drawing.idea()
 
 # %% [markdown]
 # ## The method, step by step
@@ -843,7 +843,7 @@ def by_layer(where, kind, state):
 def entries(where, statistic, which):
     """Mean effects of plain networks, untrained and trained, as text."""
     return " and ".join(
-        f"{evidence.interval([one.effect(which, statistic) for one in where.tested('plain', state)]).mean:.3f}"
+        f"{statistics.mean_interval([one.effect(which, statistic) for one in where.tested('plain', state)]).mean:.3f}"
         for state in ("untrained", "trained")
     )
 
@@ -1006,7 +1006,7 @@ chapter.boxes("C9")
 def follows(statistic, number):
     """Paired difference between the strongest penalty and none, as text."""
     strong, none = first.penalised(cells.STRENGTHS[-1]), first.penalised(0.0)
-    found = evidence.interval(evidence.paired(strong, none, number))
+    found = statistics.mean_interval(evidence.paired(strong, none, number))
     return f"{statistic} {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 

@@ -62,12 +62,14 @@ def evidence_of(results: Results, scale: str) -> dict[str, Callable[[], Setting]
     return {name: partial(Setting, results, name) for name in names}
 
 
-def _interval(interval: Interval) -> str:
-    return f"[{interval.low:.3g}, {interval.high:.3g}], n = {interval.n}"
-
-
 def _above(interval: Interval, threshold: float) -> str:
+    if interval.n < 2:
+        return "not testable"
     return claims.above(interval.low, interval.high, threshold)
+
+
+#: From "above" to "below".
+_OPPOSITE = {"holds": "does not hold", "does not hold": "holds"}
 
 
 # --- the rules --------------------------------------------------------------------------------------------------------
@@ -81,7 +83,6 @@ def _above(interval: Interval, threshold: float) -> str:
 )
 def _b1(of: Setting) -> Finding:
     share = of.interval("structure", "sparsity", "positive")
-    below = {"holds": "does not hold", "does not hold": "holds"}
     verdict = _above(share, 0.25)
     if of.where["model"] == "cnn":
         by_method = ", ".join(
@@ -92,7 +93,7 @@ def _b1(of: Setting) -> Finding:
         why = f"Sparsity belongs to the method as much as to the network: share above zero is {by_method}."
     else:
         why = "Share of entries above zero in the DeepLIFT matrix."
-    return Finding(below.get(verdict, verdict), f"{share.mean:.3f} of entries above zero", _interval(share), why)
+    return Finding(_OPPOSITE.get(verdict, verdict), f"{share.mean:.3f} of entries above zero", share.text(), why)
 
 
 @CLAIMS.add(
@@ -116,7 +117,7 @@ def _b2(of: Setting) -> Finding:
     return Finding(
         verdict,
         f"mass share {ratio.mean:.2f} × area share",
-        _interval(ratio),
+        ratio.text(),
         f"The {cells.K} blocks hold {mass.mean():.0%} of the positive mass on {area.mean():.0%} of the area; "
         f"largest p over seeds {p:.3g} ({cells.DRAWS} permutations).",
     )
@@ -155,7 +156,7 @@ def _b4(of: Setting) -> Finding:
     return Finding(
         _above(ratio, 0.9),
         f"{ratio.mean:.3f} of the absolute mass is positive",
-        _interval(ratio),
+        ratio.text(),
         f"Lowest of all blocks and seeds: {lowest:.3f}. By count, {fraction:.0%} of a block are above zero.",
     )
 
@@ -177,7 +178,7 @@ def _b5(of: Setting) -> Finding:
     return Finding(
         "holds" if good else "does not hold",
         f"within / between distance {pixels.mean:.3f} in pixels, {features.mean:.3f} in features",
-        f"pixels {_interval(pixels)}",
+        f"pixels {pixels.text()}",
         f"The true classes give {floor:.3f} in pixels. Largest p {p:.3g} ({pixels.n} seeds, two feature spaces).",
     )
 
@@ -197,7 +198,7 @@ def _b6(of: Setting) -> Finding:
     return Finding(
         _above(purity, 0.9),
         f"purity {purity.mean:.3f}",
-        _interval(purity),
+        purity.text(),
         f"NMI {nmi.mean:.3f}, ARI {ari.mean:.3f}; k-means on pixels reaches purity {pixels:.2f}. With k − 1 "
         "vectors and "
         f"unit rows purity is {unit:.3f}.",
@@ -226,7 +227,7 @@ def _b7(of: Setting) -> Finding:
     return Finding(
         "holds" if all(groups) else "holds in part" if groups[1] else "does not hold",
         f"NMI {trained.mean():.3f} trained; {trained.mean() - same.mean:.3f} untrained with the same targets",
-        f"difference {_interval(same)}",
+        f"difference {same.text()}",
         "The target class enters the matrix, so it is not free of labels. Controls: " + "; ".join(parts) + ".",
     )
 
@@ -254,7 +255,7 @@ def _b8(of: Setting) -> Finding:
     return Finding(
         verdict,
         f"{rejected:.0%} of the seeds show a spatial relation",
-        f"neighbours in one module {neighbours.mean:.3f} {_interval(neighbours)}; by chance {null:.3f}",
+        f"neighbours in one module {neighbours.mean:.3f} {neighbours.text()}; by chance {null:.3f}",
         "Standard deviations above chance: "
         + ", ".join(f"{name.replace(':', ' ').replace('_', ' ')} {found.mean:.0f}" for name, found in z.items())
         + f". The share of neighbours in one module is {neighbours.mean / null:.1f} times that of chance.",
@@ -277,7 +278,7 @@ def _b9(of: Setting) -> Finding:
     return Finding(
         "holds" if good == len(verdicts) else "does not hold" if good == 0 else "holds in part",
         f"{good} of {len(verdicts)} tests hold; purity {purity.mean:.3f} in the first layer",
-        f"purity {_interval(purity)}",
+        f"purity {purity.text()}",
         "; ".join(f"{name}: {found.value}, {found.verdict}" for name, found in verdicts.items()) + ".",
     )
 
@@ -310,7 +311,7 @@ def _b10(of: Setting) -> Finding:
     return Finding(
         ("does not hold", "holds in part", "holds")[good],
         f"area {module.mean():.3f} by module, {greedy.mean():.3f} greedy, {random.mean():.3f} random",
-        "; ".join(f"module − {name} {found.mean:+.3f} {_interval(found)}" for name, found in against.items()),
+        "; ".join(f"module − {name} {found.mean:+.3f} {found.text()}" for name, found in against.items()),
         f"Lower is more harmful. With k − 1 vectors and unit rows the modules reach {unit:.3f}; in random order "
         f"{area(of, f'deeplift/{FORM}/random order').mean():.3f}.",
     )
@@ -362,7 +363,7 @@ def _b12(of: Setting) -> Finding:
     return Finding(
         ("does not hold", "holds in part", "holds")[good],
         f"lowest ARI between two methods: {row.mean:.2f} for units, {column.mean:.2f} for samples",
-        f"units {_interval(row)}; samples {_interval(column)}",
+        f"units {row.text()}; samples {column.text()}",
         f"Rank correlation of the matrices, pair by pair, is {min(rho):.2f} to {max(rho):.2f}.",
     )
 
@@ -392,7 +393,7 @@ def _b13(of: Setting) -> Finding:
     return Finding(
         verdict,
         f"{own.mean:.1%} of accuracy lost on own samples, {drops['other'].mean():.2%} on all others",
-        f"own {_interval(own)}",
+        f"own {own.text()}",
         f"As many random units cost own samples {drops['random_own'].mean():.2%}. One-sided Wilcoxon p over seeds: "
         f"{against[0]:.2g} against others, {against[1]:.2g} against random units.",
     )
@@ -409,11 +410,11 @@ def _b14(of: Setting) -> Finding:
     largest = mean_interval([size.max() / size.sum() for size in sizes])
     carriers = np.mean([values[FORM]["sizes"]["units_for_90_percent"].mean() for values in of.values("structure")])
     gini = of.interval("structure", FORM, "sizes", "gini")
-    verdict = {"holds": "does not hold", "does not hold": "holds"}.get(_above(largest, 0.2), "holds in part")
+    verdict = _above(largest, 0.2)
     return Finding(
-        verdict,
+        _OPPOSITE.get(verdict, verdict),
         f"largest module has {largest.mean:.1%} of the units",
-        _interval(largest),
+        largest.text(),
         f"k = {cells.K} puts the average at 10 % whatever the network does, so this says little. Gini index "
         "of the sizes "
         f"{gini.mean:.2f}; {carriers:.0%} of a module's units carry 90 % of its block's mass.",

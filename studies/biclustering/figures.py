@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from companion.records import Results
-from companion.reports import DATASETS
+from companion.reports import DATASETS, spaced
 from modutils import data
 from modutils.plotting import (
     COLORS,
@@ -54,6 +54,7 @@ LAYERS = {
     ("mlp", "act3"): "MLP, hidden 3",
 }
 ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "leaky", "elu": "ELU", "tanh": "tanh", "gelu": "GELU"}
+_NO_TICKS: dict[str, Any] = {"xticks": [], "yticks": []}
 BARS = "bars: 95\u00a0% intervals over training seeds"
 BANDS = "bands: 95\u00a0% intervals over training seeds"
 
@@ -64,26 +65,13 @@ def images_used(of: Setting) -> int:
     return int(values["label_table"].sum() + values["labels"]["unassigned"])
 
 
-def _about(of: Setting, *parts: str, seeds: int | None = None) -> str:
-    """Data, layer and n in words."""
+def _caption(made: Figure, of: Setting, *parts: str, seeds: int | None = None) -> Figure:
+    """Data, layer and n in small print below a figure, and more; the figure."""
     seeds = seeds or len(of.values("structure"))
     trained = f"{seeds} training seeds" if seeds > 1 else "training seed 0"
+    images = f"{DATASETS[of.where['dataset']]}, {spaced(images_used(of))} test images"
     where = LAYERS[of.where["model"], of.where["layer"]]
-    return (
-        "; ".join((f"{DATASETS[of.where['dataset']]}, {_spaced(images_used(of))} test images", where, trained, *parts))
-        + "."
-    )
-
-
-def _spaced(number: int) -> str:
-    """A whole number with thin spaces between thousands, four digits without."""
-    return f"{number:,}".replace(",", "\u2009") if number >= 10_000 else str(number)
-
-
-def _interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """Mean and interval, or the mean alone where there is one replicate."""
-    array = np.asarray(values, dtype=float)
-    return mean_interval(array) if array.size > 1 else Interval(float(array[0]), float(array[0]), float(array[0]), 1)
+    return note(made, "; ".join((images, where, trained, *parts)) + ".")
 
 
 # --- the idea ---------------------------------------------------------------------------------------------------------
@@ -119,27 +107,13 @@ def idea() -> Figure:
         (ordered, scores[by_unit][:, by_sample], "sort into modules"),
     ):
         ax.imshow(entries, cmap=DIVERGING, vmin=-2, vmax=2, aspect="auto")
-        ax.set_title(title)
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.set_xlabel("samples")
-        ax.set_ylabel("units")
+        ax.set(title=title, xlabel="samples", ylabel="units", **_NO_TICKS)
         ax.spines[:].set_visible(True)
     for module in range(3):
-        rows, columns_of = (
-            np.flatnonzero(unit_module[by_unit] == module),
-            np.flatnonzero(sample_module[by_sample] == module),
-        )
-        ordered.add_patch(
-            plt.Rectangle(
-                (columns_of[0] - 0.5, rows[0] - 0.5),
-                len(columns_of),
-                len(rows),
-                fill=False,
-                edgecolor=COLORS[module],
-                linewidth=2.5,
-            )
-        )
+        rows = np.flatnonzero(unit_module[by_unit] == module)
+        inside = np.flatnonzero(sample_module[by_sample] == module)
+        box = (inside[0] - 0.5, rows[0] - 0.5), len(inside), len(rows)
+        ordered.add_patch(plt.Rectangle(*box, fill=False, edgecolor=COLORS[module], linewidth=2.5))
     letters([network, raw, ordered])
     return made
 
@@ -155,14 +129,8 @@ def _matrix(of: Setting, which: str) -> tuple[Figure, Axes, dict[str, Any]]:
     diverging_image(ax, thumbnail["pixels"] * (limit / 127), limit, label="score e (logits)")
     units, samples = int(picture["row_sizes"].sum()), int(picture["column_sizes"].sum())
     tall, wide = thumbnail["units_per_pixel"], thumbnail["samples_per_pixel"]
-    note(
-        made,
-        _about(of, f"a pixel is the mean over {tall}\u00a0×\u00a0{wide} entries (units × samples)", seeds=1),
-    )
-    ax.set_xlabel(f"{_spaced(samples)} samples")
-    ax.set_ylabel(f"{_spaced(units)} units")
-    ax.set_xticks([])
-    ax.set_yticks([])
+    _caption(made, of, f"a pixel is the mean over {tall}\u00a0×\u00a0{wide} entries (units × samples)", seeds=1)
+    ax.set(xlabel=f"{spaced(samples)} samples", ylabel=f"{spaced(units)} units", **_NO_TICKS)
     return made, ax, picture
 
 
@@ -188,8 +156,8 @@ def matrix_in_modules(of: Setting) -> Figure:
     filled = _filled(picture)
     ax.set_xticks([(columns[module] + columns[module + 1]) / 2 for module in filled], [modules[m] for m in filled])
     ax.tick_params(length=0)
-    ax.set_xlabel(f"{_spaced(int(picture['column_sizes'].sum()))} samples, by module")
-    ax.set_ylabel(f"{_spaced(int(picture['row_sizes'].sum()))} units, by module")
+    ax.set_xlabel(f"{spaced(int(picture['column_sizes'].sum()))} samples, by module")
+    ax.set_ylabel(f"{spaced(int(picture['row_sizes'].sum()))} units, by module")
     return made
 
 
@@ -215,8 +183,7 @@ def scores(of: Setting) -> Figure:
         ax.set_ylabel("share of entries")
     _zoom(block, picture)
     letters([whole, block])
-    note(made, _about(of, "each bar is one of equally wide bins; note the logarithmic scale", seeds=1))
-    return made
+    return _caption(made, of, "each bar is one of equally wide bins; note the logarithmic scale", seeds=1)
 
 
 @figure
@@ -230,22 +197,14 @@ def scores_of_every_block(of: Setting) -> Figure:
         ax.set_title(f"block {module}")
         if counts.sum():
             _histogram(ax, picture["edges"], counts, COLORS[0])
-            ax.text(
-                0.98,
-                0.95,
-                f"{positive['fraction'][module]:.0%} > 0",
-                transform=ax.transAxes,
-                ha="right",
-                va="top",
-                fontsize=9,
-            )
+            words = f"{positive['fraction'][module]:.0%} > 0"
+            ax.text(0.98, 0.95, words, transform=ax.transAxes, ha="right", va="top", fontsize=9)
         else:
             ax.text(0.5, 0.5, "no samples", transform=ax.transAxes, ha="center", fontsize=9)
     _zoom(axes[0, 0], picture)
     made.supxlabel("score e (logits)", fontsize=11)
     made.supylabel("share of entries", fontsize=11)
-    note(made, _about(of, "“> 0”: share of the block's entries above zero", seeds=1))
-    return made
+    return _caption(made, of, "“> 0”: share of the block's entries above zero", seeds=1)
 
 
 def _filled(picture: Mapping[str, Any]) -> list[int]:
@@ -276,8 +235,7 @@ def samples(of: Setting, *, show: Sequence[int] = (0, 1)) -> Figure:
         more = f", {rest} other" if rest else ""
         ax.set_title(f"module {module}\n{words}{more}", fontsize=10)
     letters(axes)
-    note(made, _about(of, "25 samples of each module drawn at random, with their true classes", seeds=1))
-    return made
+    return _caption(made, of, "25 samples of each module drawn at random, with their true classes", seeds=1)
 
 
 @figure
@@ -285,20 +243,10 @@ def classes_of_modules(of: Setting) -> Figure:
     """Figure 4: true classes in every module, and the purity of the modules against simpler clusterings."""
     made, (table, dots) = plt.subplots(2, 1, figsize=(WIDTH, 6.9), height_ratios=(1.6, 1))
     counts = of.values("structure")[0][FORM]["label_table"]
-    order = sorted(range(cells.K), key=lambda module: (counts[module].argmax(), -counts[module].max()))
+    order = _by_class(counts)
     sizes = counts.sum(axis=1, keepdims=True)
-    names = data.class_names(of.where["dataset"])
-    heat_table(
-        table,
-        np.where(sizes[order] > 0, counts[order] / np.maximum(sizes[order], 1), np.nan),
-        [f"module {module}" for module in order],
-        names,
-        text=lambda share: "" if share < 0.005 else f"{100 * share:.0f}",
-        low=0,
-        high=1,
-    )
-    if names == data.CLOTHES:
-        table.set_xticks(range(10), names, rotation=35, ha="left")
+    shares = np.where(sizes > 0, counts / np.maximum(sizes, 1), np.nan)
+    _class_table(table, of, shares, order, text=lambda share: "" if share < 0.005 else f"{100 * share:.0f}", high=1)
     for row, module in enumerate(order):
         table.text(9.6, row, f"n = {sizes[module, 0]}", va="center", fontsize=9)
     rows = {
@@ -310,45 +258,43 @@ def classes_of_modules(of: Setting) -> Figure:
         "samples dealt out at random": of.numbers("controls", "samples dealt out at random", FORM, "purity"),
     }
     colors = [COLORS[0]] * 2 + [GREY] * 4
-    interval_dots(dots, list(rows), [_interval(values) for values in rows.values()], reference=0.9, colors=colors)
+    interval_dots(dots, list(rows), [mean_interval(values) for values in rows.values()], reference=0.9, colors=colors)
     dots.set_xlim(0, 1.02)
     dots.set_xlabel("purity of the grouping")
     table.set_title("classes in each module (%), one network")
     letters([table, dots])
-    note(made, _about(of, "a: training seed 0", BARS, "dashed: the claim's bar of 0.9"))
-    return made
+    return _caption(made, of, "a: training seed 0", BARS, "dashed: the claim's bar of 0.9")
 
 
-def _curves(of: Setting, names: Mapping[str, str], *, replacement: str = "zero", title: str = "") -> Figure:
+def _by_class(counts: np.ndarray) -> list[int]:
+    """Modules in the order of their most frequent class."""
+    return sorted(range(len(counts)), key=lambda module: (counts[module].argmax(), -counts[module].max()))
+
+
+def _class_table(ax: Axes, of: Setting, values: np.ndarray, order: list[int], **options: Any) -> None:
+    """A table of numbers by module and class."""
+    names = data.class_names(of.where["dataset"])
+    heat_table(ax, values[order], [f"module {module}" for module in order], names, low=0, **options)
+    if names == data.CLOTHES:
+        ax.set_xticks(range(10), names, rotation=35, ha="left")
+
+
+def _curves(of: Setting, names: Mapping[str, str]) -> Figure:
     """Accuracy while units are removed in several orders; ``names`` are labels by name in the record."""
     made, ax = plt.subplots(figsize=(WIDTH, 4.3))
     records = of.values("ablate")
-    grid = np.linspace(0, 100, len(records[0][replacement][next(iter(names))]["curve"]))
+    grid = np.linspace(0, 100, len(records[0]["zero"][next(iter(names))]["curve"]))
     curves = {}
     for name, label in names.items():
-        areas = _interval(area(of, name, replacement))
-        curves[f"{label}: {areas.mean:.3f}"] = [values[replacement][name]["curve"] for values in records]
+        curves[f"{label}: {area(of, name).mean():.3f}"] = [values["zero"][name]["curve"] for values in records]
     band_curves(ax, grid, curves)
     ax.axhline(0.1, color=GREY, linewidth=0.8, linestyle=":")
     ax.text(1, 0.095, "guessing", fontsize=9, color=GREY, va="top")
-    ax.set_xlim(0, 100)
-    ax.set_ylim(0, 1.01)
-    ax.set_xlabel("units removed (%)")
-    ax.set_ylabel("accuracy")
+    ax.set(xlim=(0, 100), ylim=(0, 1.01), xlabel="units removed (%)", ylabel="accuracy")
     ax.legend(title="area under the curve", alignment="left", loc="lower left", bbox_to_anchor=(0, 0.11))
-    if title:
-        ax.set_title(title)
     measured = records[0]["samples"]
-    note(
-        made,
-        _about(
-            of,
-            f"k = {cells.K_ABLATION}",
-            f"modules found on the first {measured} images, accuracy on the others",
-            BANDS,
-        ),
-    )
-    return made
+    words = f"modules found on the first {measured} images, accuracy on the others"
+    return _caption(made, of, f"k = {cells.K_ABLATION}", words, BANDS)
 
 
 @figure
@@ -375,14 +321,14 @@ def removal_by_method(of: Setting) -> Figure:
 _CONTROLS: dict[str, tuple[str, ...]] = {
     "trained, predicted class": ("predicted class", FORM),
     "… mean image as baseline": ("predicted class, mean image as baseline", FORM),
-    "UNTRAINED, same classes": ("untrained, predicted class of the trained", FORM),
-    "UNTRAINED, true labels": ("untrained, label", FORM),
-    "UNTRAINED, its own prediction": ("untrained, its own predicted class", FORM),
+    "untrained, same classes": ("untrained, predicted class of the trained", FORM),
+    "untrained, true labels": ("untrained, label", FORM),
+    "untrained, its own prediction": ("untrained, its own predicted class", FORM),
     "trained, runner-up class": ("runner-up class", FORM),
     "trained, random class": ("random class", FORM),
     "trained, activations only": ("no target: activations", FORM),
     "trained, size over classes": ("no target: size over classes", FORM),
-    "UNTRAINED, activations only": ("untrained, activations", FORM),
+    "untrained, activations only": ("untrained, activations", FORM),
     "k-means on pixels": ("k-means on pixels", "k-means"),
     "samples dealt out at random": ("samples dealt out at random", FORM),
 }
@@ -392,20 +338,13 @@ _CONTROLS: dict[str, tuple[str, ...]] = {
 def controls(of: Setting) -> Figure:
     """Claim B7: how well sample clusters agree with the classes, by what the matrix was told."""
     made, ax = plt.subplots(figsize=(WIDTH, 5.2))
-    intervals = [_interval(of.numbers("controls", *path, "nmi")) for path in _CONTROLS.values()]
-    colors = [COLORS[1] if "UNTRAINED" in name else COLORS[0] for name in _CONTROLS]
+    intervals = [mean_interval(of.numbers("controls", *path, "nmi")) for path in _CONTROLS.values()]
+    colors = [COLORS[1] if "untrained" in name else COLORS[0] for name in _CONTROLS]
     colors[-2:] = [GREY, GREY]
-    reference = intervals[0].mean
-    interval_dots(
-        ax,
-        [name.replace("UNTRAINED", "untrained") for name in _CONTROLS],
-        intervals,
-        colors=colors,
-        reference=reference,
-    )
+    interval_dots(ax, list(_CONTROLS), intervals, colors=colors, reference=intervals[0].mean)
     for row, (control, *_) in enumerate(_CONTROLS.values()):
         if control in ("runner-up class", "random class"):
-            with_target = _interval(of.numbers("controls", control, FORM, "nmi_with_target"))
+            with_target = mean_interval(of.numbers("controls", control, FORM, "nmi_with_target"))
             label = "NMI with the class it was told" if control == "random class" else None
             ax.plot(with_target.mean, row, "o", color=COLORS[0], markerfacecolor="white", label=label)
     ax.legend(loc="lower right", handletextpad=0.2, frameon=True, framealpha=1, edgecolor="none")
@@ -413,8 +352,7 @@ def controls(of: Setting) -> Figure:
         ax.axhline(edge, color="#bbbbbb", linewidth=0.8)
     ax.set_xlim(0, 1.03)
     ax.set_xlabel("NMI of sample clusters and true classes")
-    note(made, _about(of, "blue: trained, orange: untrained, grey: without a network", BARS))
-    return made
+    return _caption(made, of, "blue: trained, orange: untrained, grey: without a network", BARS)
 
 
 @figure
@@ -426,15 +364,13 @@ def places(of: Setting) -> Figure:
     upper, middle, lower = made.subfigures(3, 1, height_ratios=(1.15, 1.15, 1.25), squeeze=False)[:, 0]
     counts = np.array([(modules == module).sum(axis=0) for module in range(cells.K)])
     expected = np.maximum(counts.mean(axis=(1, 2), keepdims=True), 1e-9)
-    first = upper.subplots(2, 5)
+    first = upper.subplots(2, 5, subplot_kw=_NO_TICKS)
     for module, ax in enumerate(first.flat):
         image = ax.imshow(counts[module] / expected[module], cmap=DIVERGING, vmin=0, vmax=2)
-        ax.set_xticks([])
-        ax.set_yticks([])
         ax.set_ylabel(f"{module}", rotation=0, ha="right", va="center")
     bar = upper.colorbar(image, ax=first, fraction=0.03, extend="max")
     bar.set_label("units ÷ even spread")
-    second = middle.subplots(2, 8)
+    second = middle.subplots(2, 8, subplot_kw=_NO_TICKS)
     for channel, ax in enumerate(second.flat):
         ax.imshow(np.ones((height, width)), cmap="Greys", vmin=0, vmax=8)
         for (row, column), module in np.ndenumerate(modules[channel]):
@@ -446,8 +382,6 @@ def places(of: Setting) -> Figure:
             if module >= 0 and module in neighbours:
                 ax.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, color=COLORS[4], linewidth=0))
             ax.text(column, row, "–" if module < 0 else module, ha="center", va="center", fontsize=8)
-        ax.set_xticks([])
-        ax.set_yticks([])
         ax.set_title(f"{channel}", fontsize=9, loc="center", pad=2)
     tests = {
         "module and channel (NMI)": "channel",
@@ -457,7 +391,7 @@ def places(of: Setting) -> Figure:
         "… shuffled within positions": "neighbours:within_position",
     }
     third = lower.subplots()
-    z = [_interval(of.numbers("structure", FORM, "space", name, "z")) for name in tests.values()]
+    z = [mean_interval(of.numbers("structure", FORM, "space", name, "z")) for name in tests.values()]
     interval_dots(third, list(tests), z, reference=0)
     third.axvspan(-2, 2, color="#eeeeee", zorder=0)
     third.set_xlabel("standard deviations above chance")
@@ -467,13 +401,8 @@ def places(of: Setting) -> Figure:
     middle.suptitle(r"$\bf{b}$  module of every unit in channels 0 to 15", x=0.01, ha="left", fontsize=11)
     third.set_title(r"$\bf{c}$  tests against shuffled units")
     shown = f"a, b: training seed 0, {height}\u00a0×\u00a0{width} positions, {channels} channels"
-    note(
-        made,
-        _about(
-            of, shown, "b: orange where a neighbour is in the same module", f"c: {cells.DRAWS} shuffles a seed", BARS
-        ),
-    )
-    return made
+    beside = "b: orange where a neighbour is in the same module"
+    return _caption(made, of, shown, beside, f"c: {cells.DRAWS} shuffles a seed", BARS)
 
 
 @figure
@@ -481,34 +410,21 @@ def lesions_by_class(of: Setting) -> Figure:
     """Claim B13: accuracy lost when one module is removed, by class, and on own against other samples."""
     values = of.values("structure")
     by_class, counts = values[0][FORM]["lesions"]["by_class"], values[0][FORM]["label_table"]
-    order = sorted(range(cells.K), key=lambda module: (counts[module].argmax(), -counts[module].max()))
-    names = data.class_names(of.where["dataset"])
     made, (table, dots) = plt.subplots(2, 1, figsize=(WIDTH, 6.0), height_ratios=(2.2, 1))
-    heat_table(
-        table,
-        100 * by_class[order],
-        [f"module {module}" for module in order],
-        names,
-        text=lambda lost: f"{lost:.0f}" if round(lost) else "",
-        cmap="Oranges",
-        low=0,
-        high=max(float(100 * by_class.max()), 1.0),
-    )
-    if names == data.CLOTHES:
-        table.set_xticks(range(10), names, rotation=35, ha="left")
+    high, written = max(float(100 * by_class.max()), 1.0), lambda lost: f"{lost:.0f}" if round(lost) else ""
+    _class_table(table, of, 100 * by_class, _by_class(counts), text=written, cmap="Oranges", high=high)
     table.set_title("points of accuracy lost in each class, one network")
     rows = {
         "own samples": "own",
         "all other samples": "other",
         "own samples, as many\nrandom units": "random_own",
     }
-    lost = [_interval([100 * found[FORM]["lesions"][name].mean() for found in values]) for name in rows.values()]
+    lost = [mean_interval([100 * found[FORM]["lesions"][name].mean() for found in values]) for name in rows.values()]
     interval_dots(dots, list(rows), lost, colors=[COLORS[1], COLORS[0], GREY], reference=0)
     dots.set_xlabel("points of accuracy lost, mean over modules")
     dots.locator_params(axis="x", integer=True)
     letters([table, dots])
-    note(made, _about(of, "a: training seed 0, empty below 0.5 points", BARS))
-    return made
+    return _caption(made, of, "a: training seed 0, empty below 0.5 points", BARS)
 
 
 @figure
@@ -522,7 +438,7 @@ def methods_side_by_side(of: Setting) -> Figure:
         (sparse, ("sparsity", "positive"), "share of entries above 0", 0.25),
         (coherent, ("forms", FORM, "nmi"), "NMI with the classes", None),
     ):
-        found = [_interval(of.numbers("describe", "methods", method, *path)) for method in METHODS]
+        found = [mean_interval(of.numbers("describe", "methods", method, *path)) for method in METHODS]
         interval_dots(ax, names, found, reference=reference)
         ax.set_xlabel(label)
         ax.set_xlim(0, 1.02)
@@ -539,8 +455,7 @@ def methods_side_by_side(of: Setting) -> Figure:
     heat_table(table, agreement, names, short, low=0, high=1)
     table.set_title("agreement of two methods (ARI),\nunits above, samples below the diagonal")
     letters([sparse, coherent, table])
-    note(made, _about(of, f"k = {cells.K}", BARS, "dashed: the claim's bar of 0.25", "c: means over seeds"))
-    return made
+    return _caption(made, of, f"k = {cells.K}", BARS, "dashed: the claim's bar of 0.25", "c: means over seeds")
 
 
 @figure
@@ -554,9 +469,7 @@ def number_of_modules(of: Setting) -> Figure:
     spectrum.axvline(cells.K + 0.5, color=GREY, linestyle="--", linewidth=1)
     spectrum.text(cells.K + 0.6, 0.97, f"k = {cells.K}", color=GREY, va="top", transform=spectrum.get_xaxis_transform())
     spectrum.set_xticks(numbers[::1], [str(n) if n % 2 else "" for n in numbers])
-    spectrum.set_xlabel("number of the singular value (the first is trivial)")
-    spectrum.set_ylabel("singular value")
-    spectrum.set_ylim(0, 1.03)
+    spectrum.set(xlabel="number of the singular value (the first is trivial)", ylabel="singular value", ylim=(0, 1.03))
     spectrum.set_title("is there a gap after the tenth?")
     ks = ("5", "10", "20", "40")
     rows = {
@@ -565,25 +478,15 @@ def number_of_modules(of: Setting) -> Figure:
         "samples, between k-means seeds (ARI)": "stability_samples",
     }
     for index, (label, name) in enumerate(rows.items()):
-        found = [_interval(of.numbers("structure", "k", k, name)) for k in ks]
-        at = np.arange(4) + 0.12 * (index - 1)
-        stability.errorbar(
-            at,
-            [i.mean for i in found],
-            yerr=[[i.mean - i.low for i in found], [i.high - i.mean for i in found]],
-            fmt="os^"[index],
-            color=COLORS[index],
-            label=label,
-        )
+        mean, low, high, _ = np.transpose([mean_interval(of.numbers("structure", "k", k, name)) for k in ks])
+        at, look = np.arange(4) + 0.12 * (index - 1), {"fmt": "os^"[index], "color": COLORS[index], "label": label}
+        stability.errorbar(at, mean, (mean - low, high - mean), **look)
     stability.set_xticks(range(4), ks)
-    stability.set_xlabel("number of modules k")
-    stability.set_ylim(0, 1.05)
-    stability.set_title("other numbers of modules")
-    stability.grid(axis="y", color="#e5e5e5", linewidth=0.8)
+    stability.set(xlabel="number of modules k", ylim=(0, 1.05), title="other numbers of modules")
+    stability.grid(True, axis="y")
     stability.legend(loc="lower left")
     letters([spectrum, stability])
-    note(made, _about(of, "bars and band: 95\u00a0% intervals over training seeds"))
-    return made
+    return _caption(made, of, "bars and band: 95\u00a0% intervals over training seeds")
 
 
 _FORMS = {
@@ -601,14 +504,14 @@ def ways_to_cluster(of: Setting) -> Figure:
     rows: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for form, label in _FORMS.items():
         path = ("describe", "methods", "deeplift", "forms", form)
-        rows[label] = of.numbers(*path, "nmi"), of.numbers(*path, "mass_share") / of.numbers(*path, "area_share")
+        rows[label] = of.numbers(*path, "nmi"), _mass_ratio(of, *path)
     for name in ("non-negative matrix factorization", "checkerboard biclustering"):
-        share = of.numbers("compare", name, "mass_share") / of.numbers("compare", name, "area_share")
-        rows[name.replace("factorization", "factorisation")] = of.numbers("compare", name, "nmi"), share
+        label = name.replace("factorization", "factorisation")
+        rows[label] = of.numbers("compare", name, "nmi"), _mass_ratio(of, "compare", name)
     colors = [COLORS[0], COLORS[0], COLORS[1], COLORS[4], GREY, GREY]
     labels = [label.replace(", ", ",\n", 1).replace("non-negative matrix ", "non-negative\nmatrix ") for label in rows]
-    interval_dots(coherent, labels, [_interval(a) for a, _ in rows.values()], colors=colors)
-    interval_dots(blocks, labels, [_interval(b) for _, b in rows.values()], colors=colors, reference=1)
+    interval_dots(coherent, labels, [mean_interval(a) for a, _ in rows.values()], colors=colors)
+    interval_dots(blocks, labels, [mean_interval(b) for _, b in rows.values()], colors=colors, reference=1)
     coherent.set_xlim(0, 1.02)
     coherent.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     coherent.set_xlabel("NMI with the classes")
@@ -616,8 +519,7 @@ def ways_to_cluster(of: Setting) -> Figure:
     blocks.set_xlabel("mass share ÷ area share\nof the blocks")
     letters([coherent, blocks])
     others = len(of.numbers("compare", "checkerboard biclustering", "nmi"))
-    note(made, _about(of, f"k = {cells.K}", BARS, f"grey: {others} seeds, intervals are wide for so few"))
-    return made
+    return _caption(made, of, f"k = {cells.K}", BARS, f"grey: {others} seeds, intervals are wide for so few")
 
 
 @figure
@@ -638,22 +540,26 @@ def ways_to_remove(of: Setting) -> Figure:
         ("random units, set to their mean", "random", "mean", GREY),
     ]
     made, ax = plt.subplots(figsize=(WIDTH, 6.2))
-    intervals = [_interval(area(of, name, replacement)) for _, name, replacement, _ in rows]
-    reference = _interval(area(of, f"deeplift/{FORM}/mass")).mean
+    intervals = [mean_interval(area(of, name, replacement)) for _, name, replacement, _ in rows]
+    reference = mean_interval(area(of, f"deeplift/{FORM}/mass")).mean
     interval_dots(ax, [row[0] for row in rows], intervals, colors=[row[3] for row in rows], reference=reference)
     for edge in (2.5, 5.5, 8.5, 12.5, 13.5):
         ax.axhline(edge, color="#bbbbbb", linewidth=0.8)
     ax.set_xlabel("area under the curve\n(lower: hurts more)")
-    note(made, _about(of, f"k = {cells.K_ABLATION}", BARS, "dashed: as in the paper's figure 5a"))
-    return made
+    return _caption(made, of, f"k = {cells.K_ABLATION}", BARS, "dashed: as in the paper's figure 5a")
+
+
+def _mass_ratio(of: Setting, *path: str) -> np.ndarray:
+    """Share of the positive mass over share of the area, of the blocks, per training seed."""
+    return of.numbers(*path, "mass_share") / of.numbers(*path, "area_share")
 
 
 def _gain(of: Setting) -> Interval:
     """NMI of the trained minus that of the untrained network with the same targets, where the plan has controls."""
     if not any(cell.stage == "controls" and of.where.items() <= cell.params.items() for cell in of.results.cells):
-        return Interval(np.nan, np.nan, np.nan, 0)
+        return mean_interval([])
     trained = of.numbers("controls", "predicted class", FORM, "nmi")
-    return _interval(trained - of.numbers("controls", "untrained, predicted class of the trained", FORM, "nmi"))
+    return mean_interval(trained - of.numbers("controls", "untrained, predicted class of the trained", FORM, "nmi"))
 
 
 @figure
@@ -661,20 +567,12 @@ def settings_side_by_side(results: Results, datasets: Sequence[str]) -> Figure:
     """Claims B1, B2, B6, B7 for every network and data set of the record: CNN and MLP, each with its seeds."""
     where = [("cnn", "act2"), ("mlp", "act1"), ("mlp", "act2")]
     settings = [Setting(results, dataset, *place) for dataset in datasets for place in where]
-    names = [f"{LAYERS[place]}" for _ in datasets for place in where]
-    colors = [COLORS[(0, 1, 1)[index % 3]] for index in range(len(settings))]
+    names = [LAYERS[place] for _ in datasets for place in where]
+    colors = [COLORS[0], COLORS[1], COLORS[1]] * len(datasets)
+    blocks = "structure", FORM, "blocks"
     panels: dict[str, tuple[list[Interval], float | None]] = {
         "entries above 0 (share)": ([of.interval("structure", "sparsity", "positive") for of in settings], 0.25),
-        "mass share ÷ area share": (
-            [
-                _interval(
-                    of.numbers("structure", FORM, "blocks", "mass_share")
-                    / of.numbers("structure", FORM, "blocks", "area_share")
-                )
-                for of in settings
-            ],
-            4,
-        ),
+        "mass share ÷ area share": ([mean_interval(_mass_ratio(of, *blocks)) for of in settings], 4),
         "purity": ([of.interval("structure", FORM, "labels", "purity") for of in settings], 0.9),
         "NMI, trained − untrained": ([_gain(of) for of in settings], 0),
     }
@@ -685,22 +583,13 @@ def settings_side_by_side(results: Results, datasets: Sequence[str]) -> Figure:
         for index in range(1, len(datasets)):
             ax.axhline(3 * index - 0.5, color="#bbbbbb", linewidth=0.8)
         if len(datasets) > 1:
+            look: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 9, "color": GREY}
             for index, dataset in enumerate(datasets):
-                ax.text(
-                    0.98,
-                    3 * index - 0.45,
-                    DATASETS[dataset],
-                    transform=ax.get_yaxis_transform(),
-                    ha="right",
-                    va="top",
-                    fontsize=9,
-                    color=GREY,
-                )
-    letters(list(axes.flat))
+                ax.text(0.98, 3 * index - 0.45, DATASETS[dataset], transform=ax.get_yaxis_transform(), **look)
+    letters(axes.flat)
     seeds = panels["purity"][0][0].n
-    note(
+    return note(
         made,
         f"{' and '.join(DATASETS[dataset] for dataset in datasets)}, {seeds} training seeds each; {BARS}; "
         "dashed: the claims' bars (a, b, c) and no difference (d, same classes given as targets; empty: not measured).",
     )
-    return made

@@ -19,6 +19,11 @@ from modutils.statistics import mean_interval
 from studies.biclustering import cells
 from studies.biclustering.figures import ACTIVATIONS, LAYERS
 
+# Paths in a record: of a number, and of one to subtract.
+_NMI = ("nmi",), ("nmi_untrained",)
+_GREEDY, _RANDOM = ((("area", "module"), ("area", order)) for order in ("greedy", "random"))
+_NEIGHBOURS = ("space", "neighbours:all", "z")
+
 
 def complete_seeds(results: Results) -> int:
     """How many seeds of the extension grid are complete, counted from seed 0."""
@@ -78,26 +83,18 @@ def _grid_figure(
         for number, dataset in enumerate(datasets):
             if number:
                 ax.axvline(number * each - 0.5, color="white", linewidth=5)
-            ax.annotate(
-                DATASETS[dataset],
-                (number * each - 0.45, 1),
-                (0, 18),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                fontsize=9,
-                color="#444444",
-            )
+            look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9, "color": "#444444"}
+            ax.annotate(DATASETS[dataset], (number * each - 0.45, 1), (0, 18), ("data", "axes fraction"), **look)
         if len(rows) > 3:
             ax.axhline(2.5, color="white", linewidth=5)
         ax.set_title(title)
     letters(axes, pad=32)
     seeds = complete_seeds(results)
-    note(
+    return note(
         made,
         f"Means over {seeds} training seed{'s' if seeds > 1 else ''} of each network; DeepLIFT, k = {cells.K} "
         f"(areas: {cells.K_ABLATION}), form as in the paper.",
     )
-    return made
 
 
 @figure
@@ -109,13 +106,7 @@ def grid_of_modules(results: Results) -> Figure:
             ("share of entries above 0", ("positive",), None, "{:.2f}", "Blues"),
             ("blocks: mass share ÷ area share", ("mass_ratio",), None, "{:.1f}", "Blues"),
             ("NMI with the predicted class", ("nmi",), None, "{:.2f}", "Blues"),
-            (
-                "that NMI − NMI of the untrained network, same classes",
-                ("nmi",),
-                ("nmi_untrained",),
-                "{:+.2f}",
-                DIVERGING,
-            ),
+            ("that NMI − NMI of the untrained network, same classes", *_NMI, "{:+.2f}", DIVERGING),
         ],
     )
 
@@ -126,21 +117,9 @@ def grid_of_tests(results: Results) -> Figure:
     return _grid_figure(
         results,
         [
-            (
-                "area, by module − greedy (below 0: modules hurt more)",
-                ("area", "module"),
-                ("area", "greedy"),
-                "{:+.2f}",
-                DIVERGING,
-            ),
-            ("area, by module − random units", ("area", "module"), ("area", "random"), "{:+.2f}", DIVERGING),
-            (
-                "neighbours in one module: standard deviations above chance",
-                ("space", "neighbours:all", "z"),
-                None,
-                "{:.0f}",
-                "Blues",
-            ),
+            ("area, by module − greedy (below 0: modules hurt more)", *_GREEDY, "{:+.2f}", DIVERGING),
+            ("area, by module − random units", *_RANDOM, "{:+.2f}", DIVERGING),
+            ("neighbours in one module: standard deviations above chance", _NEIGHBOURS, None, "{:.0f}", "Blues"),
         ],
     )
 
@@ -148,9 +127,9 @@ def grid_of_tests(results: Results) -> Figure:
 _AXES = {"dataset": "data set", "model": "model", "layer": "depth of the layer", "activation": "activation function"}
 _MEASURES: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     "share of entries above 0": (("positive",), None),
-    "NMI, trained − untrained, same classes": (("nmi",), ("nmi_untrained",)),
-    "area, by module − greedy": (("area", "module"), ("area", "greedy")),
-    "area, by module − random": (("area", "module"), ("area", "random")),
+    "NMI, trained − untrained, same classes": _NMI,
+    "area, by module − greedy": _GREEDY,
+    "area, by module − random": _RANDOM,
 }
 
 
@@ -186,7 +165,7 @@ def effects(results: Results) -> str:
             gap = mean_interval(values[:, high] - values[:, low])
             names = [_LEVELS.get(levels[index], levels[index]) for index in (low, high)]
             ends = [f"{name} {values[:, index].mean():.3f}" for name, index in zip(names, (low, high), strict=True)]
-            rows.append((measure, words, *ends, f"{gap.mean:.3f} [{gap.low:.3f}, {gap.high:.3f}]", f"{p:.1g}"))
+            rows.append((measure, words, *ends, str(gap), f"{p:.1g}"))
     rows = [tuple(re.sub(r"-(?=\d)", "−", text) for text in row) for row in rows]
     head = ("Measure", "Axis", "Lowest mean", "Highest mean", f"Difference, {len(blocks)} blocks or more", "p")
     return reports.table(head, rows)

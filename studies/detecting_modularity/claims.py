@@ -45,10 +45,6 @@ def evidence_of(results: Results, scale: str) -> dict[str, Callable[[], Evidence
 # --- words and small tests --------------------------------------------------------------------------------------------
 
 
-def _between(found: Interval, digits: int = 2) -> str:
-    return f"[{found.low:.{digits}f}, {found.high:.{digits}f}], n = {found.n}"
-
-
 def _p(p: float) -> str:
     """A p-value as text."""
     if np.isnan(p):
@@ -71,7 +67,8 @@ def _below_shuffles(of: Evidence, kind: str, state: str) -> int:
 
 def _difference(of: Evidence, first: tuple[str, str], second: tuple[str, str], number: str) -> Interval:
     """Paired difference, first minus second, of ``z`` or ``ncut`` over seeds."""
-    return evidence.interval(evidence.paired(of.cuts(*first), of.cuts(*second), lambda cut: getattr(cut.of(), number)))
+    found = evidence.paired(of.cuts(*first), of.cuts(*second), lambda cut: getattr(cut.of(), number))
+    return statistics.mean_interval(found)
 
 
 def _groups(of: Evidence) -> dict[tuple[str, str], list[Tested]]:
@@ -110,7 +107,7 @@ def _c1(of: Evidence) -> Finding:
     return Finding(
         "holds" if change.high < 0 else "holds in part" if change.mean < 0 else "does not hold",
         f"n-cut {before:.2f} before, {after:.2f} after training",
-        f"difference {change.mean:.2f} {_between(change)}",
+        f"difference {change.mean:.2f} {change.text('.2f')}",
         "Same seeds before and after training, paired.",
     )
 
@@ -167,7 +164,7 @@ def _c3(of: Evidence) -> Finding:
     return Finding(
         all_of(cut.high < 0, gap.high < 0 and lowest == len(z)),
         f"n-cut {level:.2f}, mean z {z.mean():.1f}; {lowest} of {len(z)} below all shuffles",
-        f"against unpruned: n-cut {cut.mean:.2f} {_between(cut)}; z {gap.mean:.1f} {_between(gap, 1)}",
+        f"against unpruned: n-cut {cut.mean:.2f} {cut.text('.2f')}; z {gap.mean:.1f} {gap.text('.1f')}",
         f"Shuffles that keep who is joined to whom leave a mean z of {kept.mean():.1f}: the rest of the "
         "gap is the pattern "
         "of zeros.",
@@ -192,7 +189,7 @@ def _c4(of: Evidence) -> Finding:
     return Finding(
         all_of(pruned.high < 0, plain.high < 0),
         f"mean z with dropout {z[0]:.1f}, pruned {z[1]:.1f}",
-        f"against plain: {plain.mean:.1f} {_between(plain, 1)}; pruned {pruned.mean:.1f} {_between(pruned, 1)}",
+        f"against plain: {plain.mean:.1f} {plain.text('.1f')}; pruned {pruned.mean:.1f} {pruned.text('.1f')}",
         "Paired by seed.",
     )
 
@@ -335,8 +332,8 @@ def _c9(of: Evidence) -> Finding:
     without, with_it = of.penalised(0.0), of.penalised(0.1)
     if min(len(without), len(with_it)) < LEAST:
         return untestable("Networks with this penalty are trained on MNIST only.")
-    cut = evidence.interval(evidence.paired(with_it, without, lambda one: one.values["weights"]["ncut"]))
-    cost = evidence.interval(evidence.paired(with_it, without, lambda one: 100 * one.values["accuracy"]))
+    cut = statistics.mean_interval(evidence.paired(with_it, without, lambda one: one.values["weights"]["ncut"]))
+    cost = statistics.mean_interval(evidence.paired(with_it, without, lambda one: 100 * one.values["accuracy"]))
     if cut.n < LEAST:
         return untestable(NOT_ENOUGH)
 
@@ -348,7 +345,7 @@ def _c9(of: Evidence) -> Finding:
     return Finding(
         all_of(cut.high < 0, cost.low > -1) if cut.mean < 0 else "does not hold",
         f"n-cut {cut.mean:+.2f}, accuracy {cost.mean:+.2f} points",
-        f"n-cut {_between(cut)}; accuracy {_between(cost)}",
+        f"n-cut {cut.text('.2f')}; accuracy {cost.text('.2f')}",
         f"Against shuffles z goes from {z(without):+.1f} to {z(with_it):+.1f}.",
     )
 
@@ -389,7 +386,7 @@ def _c10(of: Evidence) -> Finding:
 
 def _excess(networks: Sequence[Tested], which: str) -> Interval:
     """Extra drop of accuracy over random sets, in percentage points, over networks."""
-    return evidence.interval([100 * network.excess(which, "importance") for network in networks])
+    return statistics.mean_interval([100 * network.excess(which, "importance") for network in networks])
 
 
 @CLAIMS.add(
@@ -419,7 +416,7 @@ def _m1(of: Evidence) -> Finding:
         if any(n <= LEVEL for n in p.values())
         else "does not hold",
         "; ".join(f"{name}: Fisher p {_range(numbers)}" for name, numbers in fisher.items()),
-        "; ".join(f"{name}: extra drop {found.mean:.2f} points {_between(found)}" for name, found in extra.items()),
+        "; ".join(f"{name}: extra drop {found.mean:.2f} points {found.text('.2f')}" for name, found in extra.items()),
         f"Combined p: {_listed(p)}. Whole partitions among permuted ones: p ≤ 0.05 for "
         f"{sum(n <= LEVEL for n in whole)} of "
         f"{len(whole)} networks.",
@@ -442,7 +439,7 @@ def _m2(of: Evidence) -> Finding:
     return Finding(
         "holds" if p <= LEVEL and nil else "holds in part" if p <= LEVEL and extra.mean < 1 else "does not hold",
         f"Fisher p {_range(fisher)}; extra drop {extra.mean:.2f} points",
-        _between(extra),
+        extra.text(".2f"),
         f"Combined p {_p(p)}.",
     )
 
@@ -484,7 +481,7 @@ def _m4(of: Evidence) -> Finding:
         return untestable(NOT_ENOUGH)
     p = _combined(groups, GLOBAL, "score")
     effect = {
-        NAMES[group]: evidence.interval([one.effect(GLOBAL, "score") for one in found]).mean
+        NAMES[group]: statistics.mean_interval([one.effect(GLOBAL, "score") for one in found]).mean
         for group, found in groups.items()
     }
     entropy = _combined(groups, GLOBAL, "entropy")
@@ -516,7 +513,7 @@ def _m5(of: Evidence) -> Finding:
     importance, score = (_combined(groups, which, name) for name in ("importance", "score"))
     control = evidence.combined(fresh, which, "importance")
     beyond = {
-        NAMES[group]: evidence.interval(evidence.paired(found, fresh, lambda one: one.effect(which, "score")))
+        NAMES[group]: statistics.mean_interval(evidence.paired(found, fresh, lambda one: one.effect(which, "score")))
         for group, found in groups.items()
     }
     if min(one.n for one in beyond.values()) < LEAST:
@@ -557,14 +554,14 @@ def _m6(of: Evidence) -> Finding:
         statistic: sum(p <= critical for (s, w, _), p in tests.items() if (s, w) == (statistic, GLOBAL))
         for statistic in ("importance", "score")
     }
-    pairs = evidence.interval(
+    pairs = statistics.mean_interval(
         [
             one.effect(GLOBAL, "score") - one.effect("activations/global", "score")
             for found in groups.values()
             for one in found
         ]
     )
-    drops = evidence.interval(
+    drops = statistics.mean_interval(
         [
             100 * (one.excess(GLOBAL, "importance") - one.excess("activations/global", "importance"))
             for found in groups.values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
+from companion.published import table
 from companion.reports import DATASETS
-from modutils.plotting import COLORS, GREY, WIDTH, figure, letters
-from studies.detecting_modularity.evidence import NAMES, Evidence, interval
+from modutils import plotting
+from modutils.plotting import COLORS, GREY, PUBLISHED, WIDTH, figure, letters, note
+from studies.detecting_modularity.evidence import NAMES, Evidence
 
 Group = tuple[str, str]
 
@@ -47,80 +49,39 @@ UNITS = {
 SMALLEST = 1e-16  # smaller p-values are drawn here
 LEVEL = float(-np.log10(0.05))
 EVEN = {"o": 1.0, "s": 0.95, "D": 0.88, "^": 1.12}  # factors that make markers look equally large
-LINE, SHUFFLE, SPAN = "#e5e5e5", "#bdbdbd", "#f7e6bd"
+SHUFFLE, SPAN = "#bdbdbd", "#f7e6bd"
 
 # --- from the authors' stored results ---------------------------------------------------------------------------------
 
-#: N-cut at k = 12, means over 5 networks (100 untrained ones), by data set and group.
-PUBLISHED_NCUT: dict[str, dict[Group, float]] = {
-    "mnist": {
-        ("plain", "untrained"): 10.295,
-        ("plain", "trained"): 10.02,
-        ("plain", "pruned"): 8.88,
-        ("dropout", "pruned"): 8.35,
-        ("planted", "trained"): 8.72,
-        ("planted", "pruned"): 5.75,
-        ("cnn", "untrained"): 10.92,
-    },
-    "fashion-mnist": {
-        ("plain", "untrained"): 10.295,
-        ("plain", "trained"): 9.89,
-        ("plain", "pruned"): 8.69,
-        ("cnn", "untrained"): 10.92,
-    },
-}
-PUBLISHED_Z: dict[str, dict[Group, float]] = {
-    "mnist": {
-        ("plain", "trained"): -4.5,
-        ("dropout", "trained"): -3.0,
-        ("plain", "pruned"): -9.7,
-        ("dropout", "pruned"): -24.0,
-        ("planted", "trained"): -43.8,
-        ("planted", "pruned"): -92.0,
-        ("cnn", "trained"): 0.8,
-        ("cnn", "pruned"): 11.0,
-        ("independent", "trained"): -7.2,
-        ("independent", "pruned"): -22.5,
-        ("redundant", "trained"): -2.6,
-        ("redundant", "pruned"): -3.0,
-    },
-    "fashion-mnist": {
-        ("plain", "trained"): -5.4,
-        ("dropout", "trained"): -10.7,
-        ("plain", "pruned"): -10.4,
-        ("dropout", "pruned"): -24.7,
-        ("planted", "trained"): -34.0,
-        ("planted", "pruned"): -81.0,
-        ("cnn", "trained"): -1.5,
-        ("cnn", "pruned"): 8.0,
-        ("independent", "trained"): -18.9,
-        ("independent", "pruned"): -14.6,
-        ("redundant", "trained"): -4.4,
-        ("redundant", "pruned"): -9.5,
-    },
-}
-#: Least and largest over the networks with L1: z, and n-cut. Which data and whether pruned is not told apart.
-PUBLISHED_L1_Z, PUBLISHED_L1_NCUT = (11.0, 24.0), (8.4, 10.1)
-PUBLISHED_ACTIVATION_NCUT: dict[str, dict[Group, float]] = {"mnist": {("plain", "trained"): 8.92}}
-PUBLISHED_NMI: dict[str, dict[Group, float]] = {"mnist": {("plain", "trained"): 0.04, ("plain", "pruned"): 0.07}}
-#: Least and largest Fisher p of 5 networks (pruned, k = 12); those of score and entropy do not name the data set.
-_OF_BOTH: dict[tuple[Group, str], tuple[float, float]] = {
-    (("plain", "pruned"), "score"): (0.34, 0.82),
-    (("dropout", "pruned"), "score"): (0.50, 0.85),
-    (("plain", "pruned"), "entropy"): (0.02, 0.78),
-}
-PUBLISHED_P: dict[str, dict[tuple[Group, str], tuple[float, float]]] = {
-    "mnist": {
-        (("plain", "pruned"), "importance"): (3e-9, 4e-7),
-        (("plain", "pruned"), "normalised range"): (0.51, 0.98),
-        **_OF_BOTH,
-    },
-    "fashion-mnist": {
-        (("plain", "pruned"), "importance"): (2e-7, 9e-5),
-        (("plain", "pruned"), "normalised range"): (0.15, 0.86),
-        **_OF_BOTH,
-    },
-}
+
+def has_published(evidence: Evidence) -> bool:
+    """Whether there are published numbers for the data set."""
+    return any(row["dataset"] == evidence.dataset for row in table("detecting_modularity", "published_cuts"))
+
+
+def published_of(evidence: Evidence, quantity: str) -> dict[Group, float]:
+    """Published ``ncut``, ``z``, ``activations_ncut`` or ``nmi`` at k = 12 by group: means over 5 networks.
+
+    Those of untrained networks are over 100.
+    """
+    rows = [row for row in table("detecting_modularity", "published_cuts") if row["dataset"] == evidence.dataset]
+    return {(row["kind"], row["state"]): row[quantity] for row in rows if row[quantity] is not None}
+
+
+def published_ranges(evidence: Evidence, statistic: str) -> dict[Group, tuple[float, float]]:
+    """Least and largest published Fisher p (k = 12), z or n-cut over networks, by group.
+
+    Where the source does not name the data set, the range stands for both. That of L1 does not say either whether
+    networks are pruned, and stands for both states.
+    """
+    if not has_published(evidence):
+        return {}
+    return {
+        (row["kind"], state): (row["low"], row["high"])
+        for row in table("detecting_modularity", "published_ranges")
+        if row["dataset"] in (None, evidence.dataset) and row["statistic"] == statistic
+        for state in ([row["state"]] if row["state"] else ["trained", "pruned"])
+    }
 
 
 # --- rows of dots -----------------------------------------------------------------------------------------------------
@@ -132,7 +93,6 @@ class Series(NamedTuple):
     values: Sequence[float] | np.ndarray
     color: str
     marker: str = "o"
-    filled: bool = True
     size: float = 4.2
 
 
@@ -141,15 +101,11 @@ def lanes(count: int, height: float = 0.66) -> np.ndarray:
     return np.linspace(-height / 2, height / 2, count) if count > 1 else np.zeros(count)
 
 
-def name_rows(ax: Axes, names: Sequence[str], *, fontsize: float = 10) -> None:
+def name_rows(ax: Axes, names: Sequence[str]) -> None:
     """One row for each name, the first on top, with thin lines between rows."""
-    ax.set_yticks(range(len(names)), names, fontsize=fontsize)
-    ax.set_ylim(len(names) - 0.45, -0.55)
-    ax.tick_params(axis="y", length=0)
+    plotting.name_rows(ax, names, fontsize=10)
     for edge in np.arange(1, len(names)) - 0.5:
         ax.axhline(edge, color="#eeeeee", linewidth=0.8, zorder=0)
-    ax.grid(axis="x", color=LINE, linewidth=0.8)
-    ax.set_axisbelow(True)
 
 
 def dot_rows(ax: Axes, rows: Sequence[Sequence[Series]], *, height: float = 0.66) -> None:
@@ -158,29 +114,9 @@ def dot_rows(ax: Axes, rows: Sequence[Sequence[Series]], *, height: float = 0.66
         for offset, one in zip(lanes(len(series), height), series, strict=True):
             values = np.asarray(one.values, dtype=float)
             values = values[np.isfinite(values)]
-            ax.plot(
-                values,
-                np.full(len(values), row + offset),
-                one.marker,
-                color=one.color,
-                markerfacecolor=one.color if one.filled else "white",
-                markersize=one.size * EVEN[one.marker],
-                markeredgewidth=0.8,
-                markeredgecolor=one.color,
-                alpha=0.85,
-                zorder=3,
-            )
-
-
-def interval_rows(ax: Axes, rows: Sequence[Sequence[Series]]) -> None:
-    """Mean of every series with Student's t interval, each in a lane of its own."""
-    for row, series in enumerate(rows):
-        for offset, one in zip(lanes(len(series)), series, strict=True):
-            found, y = interval([value for value in one.values if np.isfinite(value)]), row + offset
-            if found.n > 1:
-                ax.plot([found.low, found.high], [y, y], color=one.color, linewidth=1.6, solid_capstyle="butt")
-            if found.n:
-                ax.plot(found.mean, y, one.marker, color=one.color, markersize=one.size * EVEN[one.marker], zorder=3)
+            size = one.size * EVEN[one.marker]
+            look: dict[str, Any] = {"color": one.color, "markersize": size, "markeredgewidth": 0.8, "alpha": 0.85}
+            ax.plot(values, np.full(len(values), row + offset), one.marker, zorder=3, **look)
 
 
 def logs(p: float | Sequence[float] | np.ndarray) -> np.ndarray:
@@ -204,39 +140,39 @@ def p_ticks(axes: Sequence[Axes], *, axis: str = "x", most: float = 4) -> None:
         (ax.set_xlim if axis == "x" else ax.set_ylim)(-0.07 * high, 1.07 * high)
 
 
-def span(ax: Axes, row: float, low: float, high: float, *, height: float = 0.84) -> None:
-    """A light range behind a row."""
-    ax.add_patch(
-        Rectangle((low, row - height / 2), high - low, height, facecolor=SPAN, edgecolor="#dcbf73", zorder=0.5)
-    )
+def mark_published(ax: Axes, groups: Sequence[Group], values: Mapping[Group, float], *, offset: float = 0) -> None:
+    """A diamond in the rows of the groups that have a published value."""
+    for row, group in enumerate(groups):
+        if group in values:
+            ax.plot(values[group], row + offset, **PUBLISHED)
 
 
-def diamond(ax: Axes, x: float, y: float) -> None:
-    """A published value."""
-    ax.plot(x, y, "D", color="black", markerfacecolor="none", markersize=7, zorder=4)
+def span_published(ax: Axes, groups: Sequence[Group], ranges: Mapping[Group, tuple[float, float]]) -> None:
+    """A light band behind the rows of the groups that have a published range."""
+    for row, group in enumerate(groups):
+        if group in ranges:
+            low, high = ranges[group]
+            box = Rectangle((low, row - 0.42), high - low, 0.84, facecolor=SPAN, edgecolor="#dcbf73", zorder=0.5)
+            ax.add_patch(box)
 
 
 def handle(look: tuple[str, str], label: str, *, filled: bool = True, size: float = 6) -> Line2D:
     """A mark for a legend."""
     color, marker = look
-    return Line2D(
-        [],
-        [],
-        color=color,
-        marker=marker,
-        markersize=size,
-        markerfacecolor=color if filled else "white",
-        linestyle="none",
-        label=label,
-    )
+    fill = color if filled else "white"
+    return Line2D([], [], color=color, marker=marker, markersize=size, markerfacecolor=fill, linestyle="", label=label)
 
 
-def published_handle() -> Line2D:
-    return handle(("black", "D"), "published", filled=False, size=7)
+def published_handles(of: Mapping[str, Evidence], *, values: bool = True, ranges: bool = False) -> list[Any]:
+    """What published values and ranges look like, where there are some."""
+    if not any(map(has_published, of.values())):
+        return []
+    diamond = Line2D([], [], **PUBLISHED, label="published")
+    return [diamond] * values + [Patch(color=SPAN, label="published range")] * ranges
 
 
-def shuffle_handle(label: str = "its shuffles, mean ± s.d.") -> Patch:
-    return Patch(color=SHUFFLE, label=label)
+def shuffle_handle() -> Patch:
+    return Patch(color=SHUFFLE, label="its shuffles, mean ± s.d.")
 
 
 def partition_handles() -> list[Line2D]:
@@ -261,11 +197,6 @@ def counted(of: Mapping[str, Sequence[int]], *, each: str = "a row") -> str:
 
 def data_name(evidence: Evidence) -> str:
     return DATASETS[evidence.dataset]
-
-
-def published_of(evidence: Evidence, table: Mapping[str, Mapping[Group, float]]) -> Mapping[Group, float]:
-    """Published numbers for the data set of the evidence, none where there are none."""
-    return table.get(evidence.dataset, {})
 
 
 # --- the idea ---------------------------------------------------------------------------------------------------------
@@ -305,9 +236,7 @@ def _net(ax: Axes, *, how: str) -> None:
                 color = _HUES[_CLUSTERS[layer][below]]
             ax.plot([x, u], [y, v], color=color, linewidth=width, alpha=0.75, zorder=1)
     for layer, spots in enumerate(places):
-        fills = []
-        for cluster in _CLUSTERS[layer]:
-            fills.append(_HUES[cluster] if how == "clusters" else "white")
+        fills = [_HUES[cluster] if how == "clusters" else "white" for cluster in _CLUSTERS[layer]]
         ax.scatter(spots[:, 0], spots[:, 1], s=62, c=fills, edgecolors="#333333", linewidths=0.9, zorder=3)
     if how == "clusters":
         layer, cluster = _CHOSEN
@@ -358,15 +287,10 @@ def idea() -> Figure:
         for column in range(3)
     ]
     generator = np.random.default_rng(4)
-    for ax, how, title in zip(
-        axes,
-        ("network", "graph", "clusters"),
-        ("a network", "its graph: |weights|", "its clusters"),
-        strict=False,
-    ):
+    titles = {"network": "a network", "graph": "its graph: |weights|", "clusters": "its clusters"}
+    for ax, (how, title) in zip(axes, titles.items(), strict=False):
         _net(ax, how=how)
         ax.set_title(title)
-
     _sets(axes[3])
     axes[3].set_title("a sub-cluster")
 
@@ -392,13 +316,7 @@ def idea() -> Figure:
     for ax in (tests, result):
         ax.set_axis_off()
     letters(axes)
-    made.text(
-        0.012,
-        -0.03,
-        "c: in the box, what one cluster has of one layer: a sub-cluster. e: it (blue) among its random sets (grey).",
-        ha="left",
-        va="top",
-        fontsize=9,
-        color="#444444",
+    words = (
+        "c: in the box, what one cluster has of one layer: a sub-cluster. e: it (blue) among its random sets (grey)."
     )
-    return made
+    return note(made, words)

@@ -11,7 +11,6 @@ from companion import records
 from companion.records import Cell, Results
 from modutils import spectral, statistics
 from modutils.spectral import Clusterability
-from modutils.statistics import Interval
 from studies.detecting_modularity import cells, proxies
 
 #: The groups of networks that claims are about: kind and state.
@@ -150,13 +149,3 @@ def paired(first: Sequence[Any], second: Sequence[Any], number: Any) -> np.ndarr
     """``number(first) − number(second)`` for every seed that both have."""
     by_seed = {one.seed: one for one in second}
     return np.array([number(one) - number(by_seed[one.seed]) for one in first if one.seed in by_seed])
-
-
-def interval(values: Any) -> Interval:
-    """Mean with Student's t interval; a single value has none. Networks without a value, NaN, are left out."""
-    array = np.asarray(values, dtype=float)
-    array = array[np.isfinite(array)]
-    if array.size >= 2:
-        return statistics.mean_interval(array)
-    mean = float(array[0]) if array.size else np.nan
-    return Interval(mean, np.nan, np.nan, array.size)

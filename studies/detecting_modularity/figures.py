@@ -7,6 +7,7 @@ every figure says in small print below it how many networks that is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -20,10 +21,12 @@ from scipy import stats
 
 from companion.records import RecordError
 from modutils import data
-from modutils.plotting import COLORS, DIVERGING, GREY, WIDTH, figure, heat_table, letters, note
+from modutils.plotting import COLORS, DIVERGING, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
+from modutils.statistics import mean_interval
 from studies.detecting_modularity import cells, drawing, nets, proxies
 from studies.detecting_modularity.drawing import (
     DATASET_LOOKS,
+    EVEN,
     GROUP_LOOKS,
     LAYER_LOOKS,
     PARTITION_LOOKS,
@@ -32,44 +35,22 @@ from studies.detecting_modularity.drawing import (
     Group,
     Series,
     counted,
-    diamond,
     dot_rows,
     handle,
-    idea,
-    interval_rows,
     lanes,
     logs,
+    mark_published,
     name_rows,
     names_of,
     p_ticks,
     partition_handles,
-    published_handle,
+    published_handles,
     published_of,
+    published_ranges,
     shuffle_handle,
-    span,
+    span_published,
 )
 from studies.detecting_modularity.evidence import GROUPS, NAMES, UNTRAINED, Cut, Evidence, Tested
-
-__all__ = [
-    "activation_cuts",
-    "calibration",
-    "classes",
-    "clusters",
-    "composition",
-    "drops",
-    "effects",
-    "further_cuts",
-    "idea",
-    "images_used",
-    "ncuts",
-    "p_values",
-    "penalty",
-    "permutation",
-    "pictures",
-    "spreads",
-    "true_modules",
-    "z_scores",
-]
 
 Of = Mapping[str, Evidence]
 
@@ -132,10 +113,8 @@ def _panels(
 # --- clusterability ---------------------------------------------------------------------------------------------------
 
 
-def _ncut_rows(
-    ax: Axes, evidence: Evidence, groups: Sequence[Group], published: Mapping[Group, float], graph: str = "weights"
-) -> None:
-    """N-cut of each seed on a bar for its own shuffles."""
+def _ncut_rows(ax: Axes, evidence: Evidence, groups: Sequence[Group], graph: str = "weights") -> None:
+    """N-cut of each seed on a bar for its own shuffles, and the published one."""
     for row, group in enumerate(groups):
         found = evidence.cuts(*group)
         for offset, cut in zip(lanes(len(found), 0.6), found, strict=True):
@@ -144,8 +123,7 @@ def _ncut_rows(
             ax.plot([low, high], [y, y], color=SHUFFLE, linewidth=4, solid_capstyle="butt", zorder=2)
             ax.plot([null.mean()] * 2, [y - 0.05, y + 0.05], color="#777777", linewidth=2, zorder=2)
             ax.plot(cut.values[graph]["ncut"], y, "o", color=COLORS[0], markersize=4.5, zorder=3)
-        if group in published:
-            diamond(ax, published[group], row)
+    mark_published(ax, groups, published_of(evidence, "activations_ncut" if graph == "activations" else "ncut"))
     name_rows(ax, names_of(groups))
 
 
@@ -161,12 +139,8 @@ def _z_rows(ax: Axes, evidence: Evidence, groups: Sequence[Group]) -> None:
         found = evidence.cuts(*group)
         rows.append([Series([_z(cut, graph) for cut in found], *look) for graph, (look, _) in GRAPHS.items()])
     dot_rows(ax, rows)
-    published = published_of(evidence, drawing.PUBLISHED_Z)
-    for row, group in enumerate(groups):
-        if group in published:
-            diamond(ax, published[group], row + lanes(len(GRAPHS))[0])
-        if group[0] == "l1" and evidence.dataset in drawing.PUBLISHED_Z:
-            span(ax, row, *drawing.PUBLISHED_L1_Z)
+    mark_published(ax, groups, published_of(evidence, "z"), offset=lanes(len(GRAPHS))[0])
+    span_published(ax, groups, published_ranges(evidence, "z"))
     name_rows(ax, names_of(groups))
     ax.set_xscale("symlog", linthresh=5, linscale=0.8)
     low, high = ax.get_xlim()
@@ -179,12 +153,7 @@ def _z_rows(ax: Axes, evidence: Evidence, groups: Sequence[Group]) -> None:
 
 def _cut_handles(of: Of) -> list[Any]:
     """A seed, its shuffles and, where there is one, the published value."""
-    handles: list[Any] = [handle((COLORS[0], "o"), "a network"), shuffle_handle()]
-    return [*handles, published_handle()] if _any_published(of) else handles
-
-
-def _any_published(of: Of) -> bool:
-    return any(evidence.dataset in drawing.PUBLISHED_Z for evidence in of.values())
+    return [handle((COLORS[0], "o"), "a network"), shuffle_handle(), *published_handles(of)]
 
 
 @figure
@@ -196,17 +165,16 @@ def ncuts(of: Of) -> Figure:
     made, axes = _panels(len(bands), len(of), height, sharex="row", height_ratios=[len(band) + 0.3 for band in bands])
     for column, (name, evidence) in enumerate(of.items()):
         for ax, band in zip(axes[:, column], bands, strict=True):
-            _ncut_rows(ax, evidence, band, published_of(evidence, drawing.PUBLISHED_NCUT))
+            _ncut_rows(ax, evidence, band)
             ax.locator_params(axis="x", nbins=4)
         axes[0, column].set_title(name)
         axes[-1, column].set_xlabel(f"n-cut (k = {cells.K_CUT})")
     made.legend(handles=_cut_handles(of), loc="outside upper center", ncols=3)
-    note(
+    return note(
         made,
         f"{_seeds(of, shown, _cuts)}; {cells.SHUFFLES} shuffles each. Lower: easier to cluster. The three parts have "
         "axes of their own.",
     )
-    return made
 
 
 @figure
@@ -218,20 +186,15 @@ def z_scores(of: Of) -> Figure:
         _z_rows(ax, evidence, shown)
         ax.set_title(name)
         ax.set_xlabel("z: n-cut against shuffles (s.d.)")
-    handles = [handle(look, label) for look, label in GRAPHS.values()]
-    made.legend(
-        handles=[*handles, published_handle()] if _any_published(of) else handles,
-        loc="outside upper center",
-        ncols=2,
-    )
-    note(
+    handles = [handle(look, label) for look, label in GRAPHS.values()] + published_handles(of)
+    made.legend(handles=handles, loc="outside upper center", ncols=2)
+    return note(
         made,
         f"{_seeds(of, shown, _cuts)}; {cells.SHUFFLES} shuffles each, {cells.FEWER_SHUFFLES} of weights of unit norm "
         "(incoming weights of every unit scaled to one length, which need not change what a network does). Left of 0: "
         "easier to cluster than its shuffles. Shuffles that keep the zeros: pruned networks. The axis is linear within "
         "±5, logarithmic beyond.",
     )
-    return made
 
 
 @figure
@@ -242,26 +205,20 @@ def further_cuts(of: Of) -> Figure:
     for row, (name, evidence) in enumerate(of.items()):
         left, right = axes[row]
         _z_rows(left, evidence, shown)
-        _ncut_rows(right, evidence, shown, published_of(evidence, drawing.PUBLISHED_NCUT))
-        if evidence.dataset in drawing.PUBLISHED_Z:
-            for place, (kind, _) in enumerate(shown):
-                if kind == "l1":
-                    span(right, place, *drawing.PUBLISHED_L1_NCUT)
+        _ncut_rows(right, evidence, shown)
+        span_published(right, shown, published_ranges(evidence, "ncut"))
         left.set_title(f"{name}: z")
         right.set_title("n-cut and shuffles")
     axes[-1, 0].set_xlabel("n-cut against shuffles (s.d.)")
     axes[-1, 1].set_xlabel(f"n-cut (k = {cells.K_CUT})")
-    handles: list[Any] = [handle(look, label) for look, label in GRAPHS.values()]
-    handles.append(shuffle_handle())
-    if _any_published(of):
-        handles += [published_handle(), Patch(color=drawing.SPAN, label="published range")]
+    graphs = [handle(look, label) for look, label in GRAPHS.values()]
+    handles = [*graphs, shuffle_handle(), *published_handles(of, ranges=True)]
     made.legend(handles=handles, loc="outside upper center", ncols=2)
-    note(
+    return note(
         made,
         f"{_seeds(of, shown, _cuts)}. Independent and redundant: images of two halves, the label a sum of both digits, "
         "or both of one class. The published range with L1 is over all its networks.",
     )
-    return made
 
 
 @figure
@@ -271,27 +228,21 @@ def activation_cuts(of: Of) -> Figure:
     made, axes = _panels(len(of), 2, 0.7 + (0.55 + 0.34 * len(shown)) * len(of))
     for row, (name, evidence) in enumerate(of.items()):
         left, right = axes[row]
-        _ncut_rows(
-            left, evidence, shown, published_of(evidence, drawing.PUBLISHED_ACTIVATION_NCUT), graph="activations"
-        )
+        _ncut_rows(left, evidence, shown, "activations")
         dot_rows(right, [[Series([cut.values["nmi"] for cut in evidence.cuts(*group)], COLORS[0])] for group in shown])
         name_rows(right, names_of(shown))
-        published = published_of(evidence, drawing.PUBLISHED_NMI)
-        for place, group in enumerate(shown):
-            if group in published:
-                diamond(right, published[group], place)
+        mark_published(right, shown, published_of(evidence, "nmi"))
         right.set_xlim(-0.03, max(0.5, right.get_xlim()[1]))
         left.set_title(f"{name}: n-cut")
         right.set_title("agreement with weights")
     axes[-1, 0].set_xlabel(f"n-cut of activations (k = {cells.K_CUT})")
     axes[-1, 1].set_xlabel("NMI (1: the same clusters)")
     made.legend(handles=_cut_handles(of), loc="outside upper center", ncols=3)
-    note(
+    return note(
         made,
         f"{_seeds(of, shown, _cuts)}; {cells.FEWER_SHUFFLES} graphs with shuffled edges each. NMI: normalised mutual "
         "information of the clusters of hidden units by activations and by weights.",
     )
-    return made
 
 
 # --- what clusters are ------------------------------------------------------------------------------------------------
@@ -339,14 +290,13 @@ def composition(
     bar = made.colorbar(ScalarMappable(Normalize(0, len(units) - 1), colors), ax=axes[0, :].tolist(), pad=0.01)
     bar.set_ticks(range(len(units)), labels=["in", *(str(layer) for layer in range(1, len(units) - 1)), "out"])
     bar.set_label("mean layer of a cluster")
-    note(
+    return note(
         made,
         f"Above: one network each (seed {_tested(of, shown[0])[0].seed}), clusters of weights, global, "
         f"k = {cells.K_PROXY}; a part of a bar is a cluster, grey: units without a connection. Below: means; "
         f"{_seeds({drawing.data_name(of): of}, shown, _tested)}".replace("a row", "a column")
         + ".",
     )
-    return made
 
 
 @figure
@@ -369,13 +319,12 @@ def classes(of: Evidence, kind: str = "plain", state: str = "pruned") -> Figure:
         plt.setp(ax.get_xticklabels(), ha="left", rotation_mode="anchor")
     for edge in np.flatnonzero(np.diff(layer[order])):
         ax.axhline(edge + 0.5, color="black", linewidth=1)
-    note(
+    return note(
         made,
         f"{NAMES[kind, state]}, one network (seed {one.seed}); clusters of weights, global, k = {cells.K_PROXY}. "
         f"Numbers: points of accuracy on a class that are lost without the sub-cluster, on {one.values['per_class']} "
         "test images of each class.",
     )
-    return made
 
 
 @figure
@@ -404,13 +353,12 @@ def pictures(of: Evidence, which: str = "weights/global") -> Figure:
             layer = name.rsplit(", ", 1)[1]
             axes[2 * block + row, 0].set_ylabel(f"{layer}\n{words}" if row == 0 else words, fontsize=10)
     cell = of.recorded("pictures")[0].params
-    note(
+    return note(
         made,
         f"{NAMES[cell['kind'], cell['state']]}, one network (seed {cell['seed']}), clusters of {which.split('/')[0]}, "
         f"{which.split('/')[1]}, k = {cell['k']}; the largest sub-clusters of at most half a layer, and below each a "
         "random set of as many units. Dark pixels are on. Score: sum of the sizes of the units' values on the image.",
     )
-    return made
 
 
 # --- tests of sub-clusters --------------------------------------------------------------------------------------------
@@ -443,7 +391,6 @@ def p_values(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
     shown = _recorded(ROWS, of, _tested)
     made, axes = _panels(len(of), len(statistics), 1.5 + (0.5 + 0.42 * (len(shown) + 1)) * len(of))
     for row, evidence in enumerate(of.values()):
-        published = drawing.PUBLISHED_P.get(evidence.dataset, {})
         found = [_tested(evidence, group) for group in shown]
         everyone = [one for networks in found for one in networks]
         for ax, statistic in zip(axes[row], statistics, strict=True):
@@ -452,24 +399,19 @@ def p_values(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
             rows.append([series._replace(color="#9a9a9a") for series in random])
             dot_rows(ax, rows)
             name_rows(ax, [*names_of(shown), "random"])
-            for place, group in enumerate(shown):
-                if (group, statistic) in published:
-                    low, high = published[group, statistic]
-                    span(ax, place, float(logs(high)), float(logs(low)))
+            ranges = published_ranges(evidence, statistic).items()
+            span_published(ax, shown, {group: (float(logs(high)), float(logs(low))) for group, (low, high) in ranges})
     for column in axes.T:
         p_ticks(column, most=10.4 / len(statistics))
     _titles(axes, of, statistics)
     made.supxlabel("Fisher's p over the sub-clusters of a network (smaller to the right)", fontsize=11)
-    handles: list[Any] = partition_handles()
-    if any(evidence.dataset in drawing.PUBLISHED_P for evidence in of.values()):
-        handles.append(Patch(color=drawing.SPAN, label="published range"))
+    handles = [*partition_handles(), *published_handles(of, values=False, ranges=True)]
     made.legend(handles=handles, loc="outside upper center", ncols=3)
-    note(
+    return note(
         made,
         f"A mark is a network. {_seeds(of, shown, _tested)}; k = {cells.K_PROXY}. Random (grey): partitions with "
         f"permuted labels of all these networks, tested like the true ones. {DASHED}; {CLIPPED}.",
     )
-    return made
 
 
 def _effect(one: Tested, which: str, statistic: str) -> float:
@@ -488,16 +430,10 @@ def effects(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
     for row, evidence in enumerate(of.values()):
         found = [_tested(evidence, group) for group in shown]
         for ax, statistic in zip(axes[row], statistics, strict=True):
-            interval_rows(
-                ax,
-                [
-                    [
-                        Series([_effect(one, which, statistic) for one in networks], *look)
-                        for which, look in PARTITION_LOOKS.items()
-                    ]
-                    for networks in found
-                ],
-            )
+            for offset, (which, (color, marker)) in zip(lanes(4), PARTITION_LOOKS.items(), strict=True):
+                means = [mean_interval([_effect(one, which, statistic) for one in networks]) for networks in found]
+                look: dict[str, Any] = {"marker": marker, "size": 4.2 * EVEN[marker]}
+                interval_dots(ax, names_of(shown), means, colors=color, offset=offset, **look)
             name_rows(ax, names_of(shown))
             ax.axvline(0 if statistic == "importance" else 1, color=GREY, linewidth=1, linestyle="--", zorder=1)
             for place, networks in enumerate(found):
@@ -511,13 +447,12 @@ def effects(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
         ax.set_xlabel("more →" if statistic != "entropy" else "← surer")
     handles: list[Any] = [*partition_handles(), Patch(color="#c4c4c4", label="random partitions")]
     made.legend(handles=handles, loc="outside upper center", ncols=3)
-    note(
+    return note(
         made,
         f"{_seeds(of, shown, _tested)}; k = {cells.K_PROXY}; {INTERVALS}. Importance: accuracy lost beyond that "
         f"without random sets, mean over sub-clusters. Others: {EFFECT}. Grey: mean of random partitions, which is "
         "not 1 for skewed statistics.",
     )
-    return made
 
 
 @figure
@@ -536,8 +471,7 @@ def drops(of: Of) -> Figure:
                 own = layer == number
                 ax.plot(mean[own], drop[own], marker, color=color, markersize=4, alpha=0.75, markeredgewidth=0)
             reach = max(reach, *np.abs(mean), *np.abs(drop), 1.0)
-            ax.grid(color=drawing.LINE, linewidth=0.8)
-            ax.set_axisbelow(True)
+            ax.grid(True)
         axes[row, 0].set_ylabel(f"{name}\nsub-cluster" if len(of) > 1 else "sub-cluster: points lost")
     for ax, group in zip(axes[0], shown, strict=True):
         ax.set_title(NAMES[group])
@@ -552,18 +486,14 @@ def drops(of: Of) -> Figure:
         setter(ticks, [str(tick).replace("-", "−") for tick in ticks])
     axes[0, 0].minorticks_off()
     made.supxlabel("random sets, mean: points of accuracy lost", fontsize=11)
-    made.legend(
-        handles=[handle(look, f"layer {number}") for number, look in enumerate(LAYER_LOOKS, 1)],
-        loc="outside upper center",
-        ncols=4,
-    )
+    handles = [handle(look, f"layer {number}") for number, look in enumerate(LAYER_LOOKS, 1)]
+    made.legend(handles=handles, loc="outside upper center", ncols=4)
     words = counted(counts, each="a panel")
-    note(
+    return note(
         made,
         f"A mark is a sub-cluster (weights, global, k = {cells.K_PROXY}). {words}; {proxies.DRAWS} random sets each. "
         "Dashed: as much as random sets. Axes are linear within ±1 point, logarithmic beyond.",
     )
-    return made
 
 
 def _drop_points(tested: Mapping[str, Any]) -> np.ndarray:
@@ -587,17 +517,15 @@ def calibration(
     for ax, statistic in zip(axes.flat, statistics, strict=False):
         looks = {"mid": (COLORS[0], "-"), "ignored": (COLORS[1], "--")}
         for ties, (color, dashes) in looks.items():
-            found = [
-                one.fisher(which, statistic, ties=ties, control=True) for one in everyone for which in PARTITION_LOOKS
-            ]
-            p = np.sort(np.array(found)[np.isfinite(found)])
+            fisher = partial(Tested.fisher, statistic=statistic, ties=ties, control=True)
+            found = np.array([fisher(one, which) for one in everyone for which in PARTITION_LOOKS])
+            p = np.sort(found[np.isfinite(found)])
             expected = (np.arange(len(p)) + 0.5) / len(p)
             ax.plot(expected, p, dashes, color=color, linewidth=2, label=RULES[ties])
         reach = float(stats.kstwo.ppf(0.95, len(p)))
         line = np.unique([0, reach, 1 - reach, 1])
-        ax.fill_between(
-            line, np.maximum(line - reach, 0), np.minimum(line + reach, 1), color="#e6e6e6", linewidth=0, zorder=0
-        )
+        below, above = np.clip([line - reach, line + reach], 0, 1)
+        ax.fill_between(line, below, above, color="#e6e6e6", linewidth=0, zorder=0)
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, zorder=1)
         ax.set_title(statistic, fontsize=10.5)
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
@@ -606,13 +534,12 @@ def calibration(
     made.supxlabel("quantile of uniform p-values", fontsize=11)
     made.supylabel("Fisher's p of random partitions", fontsize=11)
     made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    note(
+    return note(
         made,
         f"{len(everyone)} networks ({', '.join(of)}), four random partitions each, tested in place of the true ones. A "
         "curve below the diagonal: p-values are too small. Grey: where 95\u00a0% of samples of as many independent "
         "uniform numbers stay (Kolmogorov–Smirnov).",
     )
-    return made
 
 
 RULES = {"mid": "mid-p (ours)", "ignored": "ties ignored (published)"}
@@ -640,12 +567,11 @@ def spreads(of: Of) -> Figure:
     _titles(axes, of, SPREADS)
     made.supxlabel("Fisher's p (smaller to the right)", fontsize=11)
     words = counted({name: [len(group) for group in rows] for name, rows in found.items()})
-    note(
+    return note(
         made,
         f"A mark is a network. {words}; clusters of weights, global, k = {cells.K_PROXY}"
         f"{'; of networks with true modules (orange) those modules' if known else ''}. {DASHED}; {CLIPPED}.",
     )
-    return made
 
 
 _TRUE = ("importance", "score", "normalised range", "spread")
@@ -668,17 +594,14 @@ def true_modules(of: Of) -> Figure:
     made, axes = _panels(2, len(_TRUE), 1.7 + 0.8 * len(found), sharex="none")
     for above, below, statistic in zip(*axes, _TRUE, strict=True):
         for ax, number in ((above, _fisher(statistic)), (below, lambda one, which: _effect(one, which, statistic))):  # noqa: B023
-            dot_rows(
-                ax,
+            series = [
                 [
-                    [
-                        Series([number(*one) for one in networks], *look, size=5)
-                        for networks, look in zip(row, looks, strict=True)
-                    ]
-                    for row in found.values()
-                ],
-                height=0.36,
-            )
+                    Series([number(*one) for one in networks], *look, 5)
+                    for networks, look in zip(row, looks, strict=True)
+                ]
+                for row in found.values()
+            ]
+            dot_rows(ax, series, height=0.36)
             name_rows(ax, list(found))
         p_ticks([above], most=2.6)
         below.axvline(0 if statistic == "importance" else 1, color=GREY, linewidth=1, linestyle="--", zorder=1)
@@ -693,13 +616,12 @@ def true_modules(of: Of) -> Figure:
         handles = [handle(look, name) for name, look in zip(of, looks, strict=True)]
         made.legend(handles=handles, loc="outside upper center", ncols=len(of))
     words = counted({name: [len(row[place]) for row in found.values()] for place, name in enumerate(of)})
-    note(
+    return note(
         made,
         f"A mark is a network. {words}. True modules: one group of units for each class, without connections between "
         "groups; same, clustered: the clusters of its weights; planted start: groups only in the first weights. "
         f"Importance in points of accuracy; others {EFFECT}. {DASHED}, below: no effect.",
     )
-    return made
 
 
 @figure
@@ -722,19 +644,17 @@ def permutation(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
         ax.axhline(drawing.LEVEL, color=GREY, linewidth=1, linestyle="--", zorder=1)
         ax.set_ylim(-0.08 * high, 1.1 * high)
         ax.set_yticks(logs([1, 0.3, 0.1, 0.03]), ["1", "0.3", "0.1", "0.03"])
-        ax.grid(color=drawing.LINE, linewidth=0.8)
-        ax.set_axisbelow(True)
+        ax.grid(True)
         ax.set_title(statistic, fontsize=10.5)
     made.supxlabel("Fisher's p over sub-clusters (smaller to the right)", fontsize=11)
     made.supylabel("p of the whole partition (smaller above)", fontsize=11)
     made.legend(handles=partition_handles(), loc="outside upper center", ncols=2)
-    note(
+    return note(
         made,
         f"A mark is a partition of a network: {len(everyone)} networks ({', '.join(of)}), k = {cells.K_PROXY}. The "
         f"p of the whole is its mid-rank among {proxies.DRAWS} partitions with permuted labels, at least 1/40; it does "
         f"not assume independence. Marks of the four partitions are moved apart a little. {DASHED}; line: both equal.",
     )
-    return made
 
 
 @figure
@@ -757,8 +677,7 @@ def clusters(of: Of, statistics: Sequence[str] = ("importance", "score")) -> Fig
                 ax.plot(np.array(list(p)) + shift, first, marker=marker, color=color, markersize=5.5, linewidth=1.3)
             ax.set_xticks(ks, [str(k) for k in ks])
             ax.set_xlim(ks[0] - 2, ks[-1] + 2)
-            ax.grid(axis="y", color=drawing.LINE, linewidth=0.8)
-            ax.set_axisbelow(True)
+            ax.grid(True, axis="y")
         axes[0, column].set_title(name)
         axes[-1, column].set_xlabel("clusters k")
     for row, statistic in zip(axes, statistics, strict=True):
@@ -766,12 +685,11 @@ def clusters(of: Of, statistics: Sequence[str] = ("importance", "score")) -> Fig
         row[0].set_ylabel(f"{statistic}\nFisher's p")
     handles = [handle(GROUP_LOOKS[group], NAMES[group]) for group in shown]
     made.legend(handles=handles, loc="outside upper center", ncols=4, handletextpad=0.2, columnspacing=1.2)
-    note(
+    return note(
         made,
         f"Clusters of weights, global. Line and large marks: the first seed; small: further seeds. "
         f"{counted(counts, each='a point')}. Smaller p above. {DASHED}; {CLIPPED}.",
     )
-    return made
 
 
 @figure
@@ -802,8 +720,7 @@ def penalty(of: Evidence) -> Figure:
             mean = float(np.nanmean([number(one) for one in networks]))
             ax.plot([x - 0.14, x + 0.14], [mean, mean], color="black", linewidth=2.2, zorder=4)
         ax.set_title(label)
-        ax.grid(axis="y", color=drawing.LINE, linewidth=0.8)
-        ax.set_axisbelow(True)
+        ax.grid(True, axis="y")
         ax.set_xticks(range(len(found)), [f"{strength:g}" for strength in found])
         ax.set_xlim(-0.4, len(found) - 0.5)
         ax.margins(y=0.15)
@@ -811,13 +728,12 @@ def penalty(of: Evidence) -> Figure:
         for shift, one in zip(lanes(len(networks), 0.16), networks, strict=True):
             null = np.asarray(one.values["weights"]["null"], dtype=float)
             place = x + 0.28 + shift
-            axes[0, 0].errorbar(
-                place, null.mean(), null.std(), fmt="s", color="#8c8c8c", markersize=3, elinewidth=1.5, zorder=2
-            )
+            look: dict[str, Any] = {"color": "#8c8c8c", "markersize": 3, "elinewidth": 1.5, "zorder": 2}
+            axes[0, 0].errorbar(place, null.mean(), null.std(), fmt="s", **look)
     axes[1, 0].axhline(0, color=GREY, linewidth=1, linestyle="--", zorder=1)
     axes[1, 1].axhline(1, color=GREY, linewidth=1, linestyle="--", zorder=1)
     made.supxlabel("strength of the penalty", fontsize=11)
-    letters(list(axes.flat))
+    letters(axes.flat)
     handles: list[Any] = [
         handle((COLORS[0], "o"), "a network"),
         plt.Line2D([], [], color="black", linewidth=2.2, label="mean"),
@@ -825,12 +741,11 @@ def penalty(of: Evidence) -> Figure:
     ]
     made.legend(handles=handles, loc="outside upper center", ncols=3)
     words = counted({drawing.data_name(of): [len(networks) for networks in found.values()]}, each="a strength")
-    note(
+    return note(
         made,
         f"{words}, joined by lines; MLPs with three hidden layers of 64 units. c, d: clusters of weights, global, "
         "against random sets; d: 2t/(t + r). Dashed: no effect.",
     )
-    return made
 
 
 _BY_IMAGES = ("importance", "normalised range", "spread", "matched spread")
@@ -847,9 +762,7 @@ def images_used(of: Evidence) -> Figure:
     for ax, statistic in zip(axes[0], _BY_IMAGES, strict=True):
         p = _fisher(statistic)
         for row, group in enumerate(shown):
-            for offset, (which, (color, marker)) in zip(
-                lanes(len(PARTITION_LOOKS)), PARTITION_LOOKS.items(), strict=True
-            ):
+            for offset, (which, (color, marker)) in zip(lanes(4), PARTITION_LOOKS.items(), strict=True):
                 for pair in pairs[group]:
                     few, every = (p(one, which) for one in pair)
                     y = row + offset
@@ -868,11 +781,7 @@ def images_used(of: Evidence) -> Figure:
     ]
     made.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.2)
     words = counted({drawing.data_name(of): [len(pairs[group]) for group in shown]})
-    note(
-        made,
-        f"{words}, k = {cells.K_PROXY}, the same random sets for both. {DASHED}; {CLIPPED}.",
-    )
-    return made
+    return note(made, f"{words}, k = {cells.K_PROXY}, the same random sets for both. {DASHED}; {CLIPPED}.")
 
 
 def _pairs(of: Evidence, group: Group) -> list[tuple[Tested, Tested]]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from companion.records import RecordError, Results
-from modutils import hierarchy, tasks
+from modutils import hierarchy, statistics, tasks
 from modutils.plotting import COLORS, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
 from modutils.statistics import Interval
 from studies.neural_sculpting import cells, evidence, published, recovery
@@ -61,39 +61,32 @@ def ablation(results: Results) -> Figure:
     together = _exemplars(results)
     if not together:
         raise RecordError("no network of stage 'ablate' is recorded")
-    names = ["full", "one setting", *[name for name in cells.VARIANTS if name != "full"]]
+    variants = ["full", "one setting", *[name for name in cells.VARIANTS if name != "full"]]
     rates, ratios = [], []
-    for name in names:
+    for name in variants:
         if name == "one setting":
-            share = float(np.mean([network["full"]["success"].mean() for network in together]))
-            rates.append(Interval(share, share, share, 1))
+            rates.append(Interval(single_run_rate(results), np.nan, np.nan, 1))
             ratios.append([_single_ratio(network) for network in together])
         else:
-            rates.append(evidence.share(sum(_best(network[name])[0] for network in together), len(together)))
+            rates.append(statistics.share(sum(_best(network[name])[0] for network in together), len(together)))
             ratios.append([_best(network[name])[1] / _best(network["full"])[1] for network in together])
+    names = [VARIANT_NAMES[name] for name in variants]
     made, (ax, other) = plt.subplots(1, 2, figsize=(WIDTH, 4.6), sharey=True, width_ratios=(1.15, 1))
-    colors = [COLORS[0], COLORS[0], *[COLORS[1]] * (len(names) - 2)]
-    interval_dots(ax, [VARIANT_NAMES[name] for name in names], rates, colors=colors, reference=rates[0].mean)
+    colors = [COLORS[0]] * 2 + [COLORS[1]] * (len(names) - 2)
+    interval_dots(ax, names, rates, colors=colors, reference=rates[0].mean)
     ax.set(xlabel="share with all modules found", xlim=(-0.04, 1.04))
-    for row, values in enumerate(ratios):
-        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-        other.plot([low, high], [row, row], color=colors[row], linewidth=2)
-        other.plot(middle, row, "s", color=colors[row], markersize=6)
-    other.axvline(1, color=GREY, linewidth=1, linestyle="--", zorder=0)
+    quartiles = [(*np.quantile(values, (0.5, 0.25, 0.75)), len(values)) for values in ratios]
+    interval_dots(other, names, [Interval(*each) for each in quartiles], colors=colors, reference=1, marker="s")
     other.set(xscale="log", xlabel="density, relative\nto the method")
     other.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     other.minorticks_off()
-    other.tick_params(axis="y", length=0)
-    other.grid(axis="x", color="#e5e5e5", linewidth=0.8)
-    other.set_axisbelow(True)
     letters([ax, other])
-    note(
+    return note(
         made,
         f"n = {len(together)} networks of the four exemplars, the same in every row, each the sparsest of its grid (70 "
         f"runs; edges only 5, units only 14). a: {WILSON} One setting: the share over all runs. b: median and "
         "quartiles over networks.",
     )
-    return made
 
 
 def _single_ratio(network: Mapping[str, Mapping[str, Any]]) -> float:
@@ -148,19 +141,18 @@ def ablation_by_task(results: Results) -> Figure:
     columns = [NAMES[task].replace(" and ", "\nand ").replace(" sub", "\nsub") for task in cells.EXEMPLARS]
     heat_table(ax, values, [VARIANT_NAMES[name] for name in names], columns, low=0, high=1)
     counts = {len(graded(results, "ablate", task, DEFAULT_OUTPUTS[task])) for task in cells.EXEMPLARS}
-    note(
+    return note(
         made,
         f"n = {span(counts)} networks a cell, one, two and three hidden layers together. Networks with one hidden "
         f"layer cannot show the reused function, so 0.67 is the most there. {widest(max(counts))}",
     )
-    return made
 
 
 def settings_rates(results: Results, outputs: int) -> dict[str, Interval]:
     """For each change of a setting, the share of networks of the reused function with all modules found."""
     networks = graded(results, "vary", "reused", outputs)
     return {
-        name: evidence.share(sum(_best(network[name])[0] for network in networks), len(networks))
+        name: statistics.share(sum(_best(network[name])[0] for network in networks), len(networks))
         for name in (networks[0] if networks else ())
     }
 
@@ -180,12 +172,11 @@ def settings(results: Results) -> Figure:
             ax.set_title(f"{outputs} outputs: not recorded")
         ax.set(xlabel="share with all\nmodules found", xlim=(-0.04, 1.04))
         ax.axvline(published.reused_rate(outputs), color="black", linewidth=1, linestyle=":", zorder=0)
-    letters(list(axes), pad=8)
-    note(
+    letters(axes, pad=8)
+    return note(
         made,
         f"Two and three hidden layers, the sparsest of each grid. {WILSON} Dashed: as they are; dotted: published.",
     )
-    return made
 
 
 @figure
@@ -208,16 +199,14 @@ def sparse_and_modular(results: Results) -> Figure:
         ax.set_xticks(range(len(edges) - 1), ["the\nsparsest", *ranges, "above\n1.75"], fontsize=7.5)
         ax.set(title=f"{outputs} outputs, {int(runs.sum()) or 'no'} runs")
         ax.set_xlabel("density over that of\nthe sparsest of the grid")
-        ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
-        ax.set_axisbelow(True)
+        ax.grid(True, axis="y")
     axes[0].set(ylabel="share of runs with\nall modules found", ylim=(-0.03, 1.03))
-    letters(list(axes), pad=8)
-    note(
+    letters(axes, pad=8)
+    return note(
         made,
         "Single runs of the reused function, two and three hidden layers, all widths and seeds. Bars: 95 % intervals "
         "from 1000 resamples of whole grids, since the runs of a grid share their dense network.",
     )
-    return made
 
 
 def _by_density(full: Mapping[str, Any], edges: np.ndarray) -> np.ndarray:
@@ -267,15 +256,13 @@ def thresholds(found: Mapping[str, np.ndarray]) -> Figure:
         for place, (name, rates) in enumerate(found.items()):
             ax.plot(values, rates[part], color=COLORS[place], marker=markers[place], markersize=5, label=NAMES[name])
         ax.axvline(chosen, color=GREY, linewidth=1, linestyle="--", zorder=0)
-        ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
-        ax.set_axisbelow(True)
+        ax.grid(True, axis="y")
     axes[0].set(xlabel="merge threshold", ylabel="share with all modules found", ylim=(-0.03, 1.03))
     axes[1].set(xlabel="modularity threshold")
-    letters(list(axes))
+    letters(axes)
     handles, labels = axes[0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside upper center", ncols=2)
-    note(made, "The recorded networks of each task, all shapes and seeds. Dashed: the thresholds of the method.")
-    return made
+    return note(made, "The recorded networks of each task, all shapes and seeds. Dashed: the thresholds of the method.")
 
 
 # --- along a run ------------------------------------------------------------------------------------------------------
@@ -295,8 +282,7 @@ def trajectory(axes: Sequence[Axes], trace: Mapping[str, Any], bits: int, needed
         ax.plot(steps[no], values[no], "o", color=COLORS[1], markerfacecolor="white", markersize=3.5, label="rejected")
         change = int(np.argmax(trace["edge_phase"])) if np.any(trace["edge_phase"]) else len(steps)
         ax.axvline(change - 0.5, color=GREY, linewidth=1, linestyle=":")
-        ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
-        ax.set_axisbelow(True)
+        ax.grid(True, axis="y")
     upper.axhline(needed, color="black", linewidth=1, linestyle="--")
     upper.set(ylabel="bits right")
     lower.set(yscale="log", ylabel="edges left (%)", xlabel="step (dotted: from units to edges)")
@@ -319,12 +305,11 @@ def digit_runs(found: Sequence[Digits]) -> Figure:
     axes[0, 0].set_ylim(lowest, 1)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside upper center", ncols=2)
-    note(
+    return note(
         made,
         "Dashed: accuracy that a step must reach, one percentage point below the dense network. Dotted: from units to "
         "edges. Rejected steps below the frame are not shown.",
     )
-    return made
 
 
 @figure
@@ -346,8 +331,7 @@ def grid(results: Results) -> Figure:
         ax.set_axis_off()
     ax.set(ylabel="edge step (%)", xlabel="unit step (%)")
     ax.xaxis.set_label_position("top")
-    note(
+    return note(
         made,
         f"Density over that of the sparsest run of the grid, mean of {len(values)} networks of the four exemplars.",
     )
-    return made

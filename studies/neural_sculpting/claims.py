@@ -12,13 +12,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-from scipy import stats
 
 from companion import claims
 from companion.claims import Finding, by_count, untestable
 from companion.records import Results
-from modutils import tasks
-from modutils.statistics import Interval
+from modutils import statistics, tasks
 from studies.neural_sculpting import cells, evidence, published
 from studies.neural_sculpting.evidence import Digits, Found
 from studies.neural_sculpting.published import Picture
@@ -79,11 +77,6 @@ def count(found: Sequence[Found], verdict: str = "success") -> str:
     return f"{sum(one.verdicts[verdict] for one in found)}/{len(found)}"
 
 
-def interval_text(rate: Interval) -> str:
-    """Such as ``[0.90, 1.00], n = 36``."""
-    return f"[{rate.low:.2f}, {rate.high:.2f}], n = {rate.n}" if rate.n else "n = 0"
-
-
 # --- the rules --------------------------------------------------------------------------------------------------------
 
 
@@ -100,7 +93,7 @@ def _exemplar(task: str) -> Callable[[Evidence], Finding]:
         return Finding(
             by_count(round(rate.mean * rate.n), 34 / 36 * rate.n, 27 / 36 * rate.n),
             f"{count(found)} networks show exactly the task's modules",
-            interval_text(rate),
+            rate.text(".2f"),
             f"By depth: {by_depth}.",
         )
 
@@ -143,7 +136,7 @@ def _reused(of: Evidence) -> Finding:
     return Finding(
         "holds" if slide == "holds" and all_deep else "does not hold" if slide == "does not hold" else "holds in part",
         f"{right}/{len(found)} as the slide counts, {strict}/{len(found)} strictly",
-        f"strictly {interval_text(evidence.share(strict, len(found)))}",
+        f"strictly {statistics.share(strict, len(found)).text('.2f')}",
         "Strictly, by depth: "
         + ", ".join(f"{layers} hidden {sum(one)}/{len(one)}" for layers, one in zip(depths, each, strict=True))
         + ". One hidden layer cannot separate the reused function from those that use it. The slide's number fits only "
@@ -221,7 +214,7 @@ def _separability(of: Evidence) -> Finding:
     low = {name: float(np.nanmean(table[:3])) for name, table in rates.items()}
     hidden = float(np.nanmax(rates["hidden"][3:]))
     output = [float(np.nanmean(rates["outputs"][row])) for row in (slice(0, 3), 3, 4)]
-    trends = [_trend(rates["outputs"][overlap]) for overlap in (3, 4)]
+    trends = [statistics.trend(rates["outputs"][overlap]) for overlap in (3, 4)]
     if np.isnan(trends).any():
         return untestable("Whether rates rise with reuse needs several numbers of outputs.")
     parts = {
@@ -241,16 +234,6 @@ def _separability(of: Evidence) -> Finding:
     )
 
 
-def _trend(values: np.ndarray) -> float:
-    """Spearman's correlation with the place; 0 without change, NaN for fewer than three values."""
-    left = np.flatnonzero(np.isfinite(values))
-    if len(left) < 3:
-        return float("nan")
-    if np.ptp(values[left]) == 0:
-        return 0.0
-    return float(stats.spearmanr(left, values[left]).statistic)
-
-
 @CLAIMS.add(
     "N20",
     "Sub-functions with higher reuse are detected more accurately.",
@@ -268,7 +251,7 @@ def _reuse(of: Evidence) -> Finding:
         table[layers] = [evidence.rate(of.networks("reused", 2 * reuse, layers)) for reuse in published.REUSE]
     if any(rate.n < CELL for row in table.values() for rate in row):
         return untestable(NOT_ENOUGH)
-    trends = {layers: _trend(np.array([rate.mean for rate in table[layers]])) for layers in (2, 3)}
+    trends = {layers: statistics.trend([rate.mean for rate in table[layers]]) for layers in (2, 3)}
     far = [
         (layers, reuse)
         for layers, row in table.items()
@@ -280,7 +263,7 @@ def _reuse(of: Evidence) -> Finding:
     return Finding(
         "holds" if len(rising) == 2 and not far else "holds in part" if rising else "does not hold",
         f"of {CELL} networks each, r = 1, 2, 4, 6, 8: two hidden layers {text[2]}; three {text[3]}; one {text[1]}",
-        f"two hidden layers, r = 8: {interval_text(table[2][-1])}",
+        f"two hidden layers, r = 8: {table[2][-1].text('.2f')}",
         f"Rank correlation with reuse: {trends[2]:+.2f} and {trends[3]:+.2f}. "
         + (
             f"Further than 3 of 12 from the published count: {_cells(far)}."
@@ -317,13 +300,13 @@ def _depth(of: Evidence) -> Finding:
         for place in range(len(row))
         if abs(table[layers][place].mean - published.DEPTH_RATES[layers][place + 1]) > 3.01 / 12
     ]
-    trends = {layers: _trend(np.array([rate.mean for rate in table[layers]])) for layers in (3, 4)}
+    trends = {layers: statistics.trend([rate.mean for rate in table[layers]]) for layers in (3, 4)}
     parts = [not far, min(trends.values()) > 0]
     text = {layers: ", ".join(f"{rate.mean:.2f}" for rate in row) for layers, row in table.items()}
     return Finding(
         by_count(sum(parts), 2, 1),
         f"r = 2, 4, 6, 8: two hidden layers {text[2]}; three {text[3]}; four {text[4]}",
-        f"{CELL} networks each; three hidden layers, r = 8: {interval_text(table[3][-1])}",
+        f"{CELL} networks each; three hidden layers, r = 8: {table[3][-1].text('.2f')}",
         (
             f"Further than 3 of 12 from the published rate: {_cells(far)}. "
             if far
@@ -363,7 +346,7 @@ def _digit_modules(of: Evidence) -> Finding:
     inputs = share(deep, "inputs") >= 0.5 and share(shallow, "inputs") == 0
     graded = np.mean([one.one_sidedness for one in deep]) > np.mean([one.one_sidedness for one in shallow])
     beyond = float(np.mean([one.p_value <= 0.05 for one in deep])) >= 0.5
-    apart = evidence.share(sum(one.verdicts["inputs"] for one in deep), len(deep))
+    apart = statistics.share(sum(one.verdicts["inputs"] for one in deep), len(deep))
     return Finding(
         "holds" if inputs and outputs else "holds in part" if outputs or (graded and beyond) else "does not hold",
         "digits apart "
@@ -371,7 +354,7 @@ def _digit_modules(of: Evidence) -> Finding:
         + "; three output modules "
         + ", ".join(f"{sum(one.verdicts['outputs'] for one in nets)}/{len(nets)}" for nets in by_depth.values())
         + f" ({', '.join(map(str, depths))} hidden layers)",
-        f"digits apart in deep networks {interval_text(apart)}",
+        f"digits apart in deep networks {apart.text('.2f')}",
         "One run of one pair of steps for each network; the published ones are the sparsest of 70. Digits count as "
         "apart only without a single stray pixel; the share of pixels that are with their own digit: "
         + ", ".join(f"{layers} hidden {np.mean([one.purity for one in nets]):.2f}" for layers, nets in by_depth.items())

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from companion import records
 from companion.records import Cell, Results
-from modutils import hierarchy, sculpting, tasks
+from modutils import hierarchy, sculpting, statistics, tasks
 from modutils.statistics import Interval
 from studies.neural_sculpting import cells, recovery
 from studies.neural_sculpting.published import Picture
@@ -101,15 +100,7 @@ def _detected(params: str, width: int, layers: int, folder: Path) -> Found:
 
 def rate(found: Sequence[Found], verdict: str = "success") -> Interval:
     """Share of networks with a verdict, with Wilson's 95 % binomial interval."""
-    return share(sum(one.verdicts[verdict] for one in found), len(found))
-
-
-def share(count: int, n: int) -> Interval:
-    """``count`` of ``n`` as a share with Wilson's 95 % interval; not finite for n = 0."""
-    if n == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    bounds = stats.binomtest(count, n).proportion_ci(method="wilson")
-    return Interval(count / n, float(bounds.low), float(bounds.high), n)
+    return statistics.share(sum(one.verdicts[verdict] for one in found), len(found))
 
 
 # --- pairs of digits --------------------------------------------------------------------------------------------------

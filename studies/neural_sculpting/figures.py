@@ -6,16 +6,27 @@ What the slides do not show is in ``beyond``. Every figure says in small print b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from companion.records import Results
-from modutils import tasks
-from modutils.plotting import COLORS, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
+from modutils import statistics, tasks
+from modutils.plotting import (
+    COLORS,
+    GREY,
+    PUBLISHED,
+    WIDTH,
+    figure,
+    heat_table,
+    interval_dots,
+    letters,
+    name_rows,
+    note,
+)
 from modutils.statistics import Interval
 from studies.neural_sculpting import evidence, published
 from studies.neural_sculpting.claims import DEFAULT_OUTPUTS, NAMES
@@ -27,6 +38,10 @@ WILSON = "Bars: Wilson's 95 % binomial intervals."
 SETTINGS_KNOWN = "The authors' training settings are known for {} only."
 LAYER_COLORS = {1: COLORS[4], 2: COLORS[0], 3: COLORS[1], 4: COLORS[2], 5: COLORS[3]}
 LAYER_MARKERS = {1: "o", 2: "s", 3: "^", 4: "D", 5: "v"}
+#: Published rates among curves of ours.
+THERE: dict[str, Any] = {"markerfacecolor": "white", "linestyle": "--", "linewidth": 1}
+#: Where a legend above the axes stands.
+ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "borderaxespad": 0}
 WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 
 
@@ -58,7 +73,7 @@ def span(counts: Iterable[int]) -> str:
 
 def widest(n: int) -> str:
     """How wide the interval of a rate of ``n`` networks can be, as a sentence for tables that have no room for bars."""
-    rate = evidence.share(n // 2, max(n, 1))
+    rate = statistics.share(n // 2, max(n, 1))
     return f"Wilson's 95 % interval of a rate of {n} is at most ±{(rate.high - rate.low) / 2:.2f}."
 
 
@@ -105,24 +120,13 @@ def picture_sheet(
         f"P_u = {one.unit_step:g} %, P_e = {one.edge_step:g} %"
         for one, picture, _ in shown
     )
-    note(
+    return note(
         made,
         f"Each the sparsest run of its grid, in the order of the rows: {words}. Same colour and marker: same module.",
     )
-    return made
 
 
 # --- success rates ----------------------------------------------------------------------------------------------------
-
-
-def _published(ax: Axes, x: float | Sequence[float], y: float | Sequence[float]) -> None:
-    ax.plot(x, y, "D", color="black", markerfacecolor="none", markersize=9, linestyle="none", zorder=4)
-
-
-def _published_handle() -> Line2D:
-    return Line2D(
-        [], [], marker="D", color="black", markerfacecolor="none", markersize=8, linestyle="none", label="published"
-    )
 
 
 @figure
@@ -138,7 +142,7 @@ def exemplar_rates(results: Results) -> Figure:
         if task == "reused":
             right = sum(one.verdicts["inputs" if one.layers == 1 else "success"] for one in found)
             names.append(f"{NAMES[task]}, as the slide counts")
-            rates.append(evidence.share(right, len(found)))
+            rates.append(statistics.share(right, len(found)))
         else:
             names.append(NAMES[task])
             rates.append(evidence.rate(found))
@@ -150,15 +154,14 @@ def exemplar_rates(results: Results) -> Figure:
         there.append(counts[-1] / 12)
         colors.append(GREY)
     interval_dots(ax, names, rates, colors=colors)
-    _published(ax, there, range(len(there)))
+    ax.plot(there, range(len(there)), **PUBLISHED, label="published")
     ax.set(xlabel="share of networks that show exactly the task's modules", xlim=(-0.04, 1.04))
-    ax.legend(handles=[_published_handle()], loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
-    note(
+    ax.legend(**ABOVE)
+    return note(
         made,
         f"n = {span(rate.n for rate in rates[:4])} networks a row, {span(rate.n for rate in rates[4:])} for one depth, "
         f"all widths and seeds pooled. {WILSON}",
     )
-    return made
 
 
 @figure
@@ -173,25 +176,16 @@ def densities(results: Results) -> Figure:
     for row, (picture, found) in enumerate(rows):
         ours = [100 * one.density / picture.density for one in found]
         spread = row + 0.12 * (np.arange(len(ours)) - (len(ours) - 1) / 2)
-        ax.plot(
-            ours, spread, "o", color=COLORS[0], markersize=5, alpha=0.8, label="ours, one seed" if row == 0 else None
-        )
+        label = None if row else "ours, one seed"
+        ax.plot(ours, spread, "o", color=COLORS[0], markersize=5, alpha=0.8, label=label)
         edges = found[0].edges / found[0].density * picture.density / 100
-        ax.plot(
-            [1 - 2 / edges, 1 + 2 / edges], [row, row], color="#dddddd", linewidth=7, zorder=0, solid_capstyle="butt"
-        )
-        _published(ax, 1, row)
+        ax.hlines(row, 1 - 2 / edges, 1 + 2 / edges, color="#dddddd", linewidth=7, zorder=0)
+        ax.plot(1, row, **PUBLISHED, label=None if row else "published")
     names = [f"N{p.claim}  {NAMES[p.task]}, {p.layers} × {p.width} → {p.outputs}" for p, _ in rows]
-    ax.set_yticks(range(len(rows)), names, fontsize=9.5)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color="#e5e5e5", linewidth=0.8)
-    ax.set_axisbelow(True)
+    name_rows(ax, names, fontsize=9.5)
     ax.set_xlabel("edges left, relative to the slide")
-    handles = [*ax.get_legend_handles_labels()[0], _published_handle()]
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
-    note(made, "One dot a seed, each the sparsest of its grid. Grey: two edges more or less than on the slide.")
-    return made
+    ax.legend(**ABOVE)
+    return note(made, "One dot a seed, each the sparsest of its grid. Grey: two edges more or less than on the slide.")
 
 
 @figure
@@ -208,28 +202,21 @@ def overlap_rates(results: Results) -> Figure:
                 if found:
                     ours[overlap, place] = evidence.rate(found, name).mean
                     n.add(len(found))
-        for row, values in enumerate((ours, np.array(published.OVERLAP_RATES[name]))):
+        for row, values in enumerate((ours, published.overlap_rates(name))):
             heat_table(
-                axes[row, column],
-                values,
-                [str(overlap) for overlap in range(5)],
-                [str(reuse) for reuse in published.REUSE],
-                low=0,
-                high=1,
-                fontsize=8.5,
+                axes[row, column], values, list("01234"), [*map(str, published.REUSE)], low=0, high=1, fontsize=8.5
             )
             axes[row, column].set_title(title if row == 0 else "", pad=22 if row == 0 else 6)
             axes[row, column].set_ylabel(("ours\n" if row == 0 else "published\n") + "overlap" if column == 0 else "")
     for ax in axes[0]:
         ax.set_xlabel("reuse r", labelpad=2)
         ax.xaxis.set_label_position("top")
-    note(
+    return note(
         made,
         f"Share of {span(n)} networks a cell; a cell stays empty where nothing is recorded. Overlap: inputs that the "
         "two functions share. Reuse: copies of each output function. "
         f"{SETTINGS_KNOWN.format('r = 4')} {widest(max(n, default=1))}",
     )
-    return made
 
 
 def _rate_curves(ax: Axes, rows: dict[int, list[Interval]], there: Mapping[int, Sequence[float]]) -> None:
@@ -239,37 +226,15 @@ def _rate_curves(ax: Axes, rows: dict[int, list[Interval]], there: Mapping[int, 
         shift = 0.07 * (place - 1)
         known = [i for i, rate in enumerate(rates) if rate.n]
         color, marker = LAYER_COLORS[layers], LAYER_MARKERS[layers]
-        for i in known:
-            ax.plot([x[i] + shift] * 2, [rates[i].low, rates[i].high], color=color, linewidth=1.5)
-        ax.plot(
-            x[known] + shift,
-            [rates[i].mean for i in known],
-            color=color,
-            marker=marker,
-            label=f"{WORDS[layers]} hidden layers"[: None if layers > 1 else -1],
+        ax.vlines(
+            x[known] + shift, [rates[i].low for i in known], [rates[i].high for i in known], color=color, linewidth=1.5
         )
-        ax.plot(
-            x,
-            there[layers],
-            color=color,
-            marker=marker,
-            markerfacecolor="white",
-            linestyle="--",
-            linewidth=1,
-            alpha=0.9,
-        )
+        label = f"{WORDS[layers]} hidden layers"[: None if layers > 1 else -1]
+        ax.plot(x[known] + shift, [rates[i].mean for i in known], color=color, marker=marker, label=label)
+        ax.plot(x, there[layers], color=color, marker=marker, alpha=0.9, **THERE)
     ax.set_xticks(x, [str(reuse) for reuse in published.REUSE])
     ax.set(xlabel="reuse r: copies of each output function", ylim=(-0.04, 1.04))
-    ax.grid(axis="y", color="#e5e5e5", linewidth=0.8)
-    ax.set_axisbelow(True)
-
-
-def _curve_legend(ax: Axes) -> None:
-    handles, _ = ax.get_legend_handles_labels()
-    handles.append(
-        Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="--", linewidth=1, label="published")
-    )
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+    ax.grid(True, axis="y")
 
 
 def _rates_by_reuse(
@@ -283,11 +248,11 @@ def _rates_by_reuse(
     made, ax = plt.subplots(figsize=(WIDTH, 4.0))
     _rate_curves(ax, rows, there)
     ax.set_ylabel(ylabel)
-    _curve_legend(ax)
+    ax.plot([], [], color=GREY, marker="o", label="published", **THERE)
+    ax.legend(**ABOVE)
     n = span(rate.n for row in rows.values() for rate in row)
     about = f"n = {n} networks a point (ours), all widths and seeds pooled; 12 (published)."
-    note(made, " ".join((about, *words, WILSON)))
-    return made
+    return note(made, " ".join((about, *words, WILSON)))
 
 
 @figure
@@ -333,8 +298,7 @@ def digit_networks(found: Sequence[Digits]) -> Figure:
         f"{one.layers} hidden: {one.accuracy:.1%} of the bits right (dense {one.dense_accuracy:.1%}), seed {one.seed}"
         for one in found
     )
-    note(made, f"{words}. White pixels are cut off. Same colour: same module.")
-    return made
+    return note(made, f"{words}. White pixels are cut off. Same colour: same module.")
 
 
 @figure
@@ -344,13 +308,8 @@ def sides_by_density(small: Sequence[Digits], large: Sequence[Digits]) -> Figure
     for found, filled in ((small, True), (large, False)):
         for layers in sorted({one.layers for one in found}):
             own = [one for one in found if one.layers == layers]
-            look = {
-                "color": LAYER_COLORS[layers],
-                "marker": LAYER_MARKERS[layers],
-                "markerfacecolor": LAYER_COLORS[layers] if filled else "white",
-                "linestyle": "none",
-                "markersize": 6 if filled else 8,
-            }
+            look: dict[str, Any] = {"color": LAYER_COLORS[layers], "marker": LAYER_MARKERS[layers], "linestyle": ""}
+            look |= {"markersize": 6} if filled else {"markersize": 8, "markerfacecolor": "white"}
             label = f"{WORDS[layers]} hidden layers{'' if filled else ', full size'}"
             density = [100 * one.density for one in own]
             axes[0].plot(density, [one.one_sidedness for one in own], label=label, **look)
@@ -360,17 +319,15 @@ def sides_by_density(small: Sequence[Digits], large: Sequence[Digits]) -> Figure
     for ax in axes:
         ax.set_xlabel("edges left (%)")
         ax.xaxis.set_major_formatter("{x:g}")
-        ax.grid(color="#e5e5e5", linewidth=0.8)
-        ax.set_axisbelow(True)
-    letters(list(axes))
+        ax.grid(True)
+    letters(axes)
     made.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    note(
+    return note(
         made,
         f"A mark is a run: {len(small)} of the smaller networks (filled), {len(large)} of full size (hollow). Purity: "
         "share of the pixels left that are of the digit which most of their module's pixels are of; one module of all "
         "has one half.",
     )
-    return made
 
 
 @figure
@@ -382,21 +339,16 @@ def left_shares(found: Sequence[Digits]) -> Figure:
         jitter = row + generator.uniform(-0.22, 0.22, len(one.left_shares))
         ax.plot(one.left_shares, jitter, ".", color=COLORS[0], markersize=4, alpha=0.7)
         low, high = np.quantile(one.null, (0.025, 0.975))
-        test.plot([low, high], [row, row], color="#bbbbbb", linewidth=5, solid_capstyle="butt")
+        test.hlines(row, low, high, color="#bbbbbb", linewidth=5)
         test.plot(one.one_sidedness, row, "o", color=COLORS[1], markersize=6)
-    ax.set_yticks(range(len(found)), [f"{one.layers} hidden, seed {one.seed}" for one in found])
-    ax.set_ylim(len(found) - 0.4, -0.6)
+    for each in (ax, test):
+        name_rows(each, [f"{one.layers} hidden, seed {one.seed}" for one in found])
     ax.axvline(0.5, color=GREY, linewidth=1, linestyle="--", zorder=0)
     ax.set(xlabel="share of a unit's edges\nfrom the left digit", xlim=(-0.03, 1.03))
     test.set(xlabel="one-sidedness\n(0 mixed, 1 pure)", xlim=(0, 1))
-    for axes in (ax, test):
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
-        axes.set_axisbelow(True)
     letters([ax, test])
-    note(
+    return note(
         made,
         "a: a dot is a unit of the first hidden layer that is left. b: their mean one-sidedness (orange) and 95 % of "
         f"{evidence.SHUFFLES} shuffled masks (grey), in which every unit draws as many edges from all pixels left.",
     )
-    return made

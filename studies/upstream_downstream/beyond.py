@@ -15,8 +15,9 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from companion.records import Results
-from companion.reports import DATASETS
-from modutils.plotting import COLORS, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
+from companion.reports import DATASETS, spaced
+from modutils.plotting import COLORS, GREY, PUBLISHED, WIDTH, figure, heat_table, interval_dots, letters, note
+from modutils.statistics import mean_interval
 from studies.upstream_downstream.cells import MEASURES, OTHER_SCORES, VARIANTS, settings
 from studies.upstream_downstream.drawing import (
     BY_SIDE,
@@ -24,30 +25,29 @@ from studies.upstream_downstream.drawing import (
     DOWN,
     HOLLOW,
     HUES,
-    IMAGES,
     KINDS,
     NAMES,
     PUBLISHED_Q,
     PUBLISHED_UNTRAINED,
     SHORT,
     UP,
-    about,
     agreement_table,
     average,
     bands,
     block_dots,
     block_means,
+    caption,
     curve,
-    finish,
-    has_published,
+    curve_frame,
+    curve_row,
+    images_of,
     in_words,
-    interval,
-    kind_legend,
-    measure_title,
+    kinds_of,
+    mean_error,
+    measure_titles,
     per_run,
-    published_marks,
     recorded,
-    spaced,
+    strength_name,
     untrained_of,
 )
 from studies.upstream_downstream.runs import DOWNSTREAM, UPSTREAM, Runs
@@ -81,8 +81,7 @@ def definitions(runs: Runs) -> Figure:
     for kind, strength in wanted:
         place = _place(runs, kind, strength)
         if place is not None and runs.kept[:, place].any():
-            name = "p" if kind == "dropout" else KINDS[kind]
-            panels[f"trained, {name} = {in_words(strength, kind)}"] = (
+            panels[f"trained, {in_words(kind, strength)}"] = (
                 average(runs.of("q")[:, place], axis=(0, 1)),
                 average(runs.of("variant_q")[:, place], axis=(0, 1)),
                 [PUBLISHED_Q[measure][kind][strength] for measure in MEASURES],
@@ -100,18 +99,15 @@ def definitions(runs: Runs) -> Figure:
         ax.set_title(title)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
-    letters(list(axes.flat[: len(panels)]))
-    note(
+    letters(axes.flat[: len(panels)])
+    return caption(
         made,
-        about(
-            runs,
-            "means over networks and hidden layers",
-            f"{len(runs.fresh['q'])} untrained networks",
-            "dashed boxes: published levels, MNIST after 500 epochs, read off with an error of 0.01",
-            "√ and max: divided by the root of the product, or by the larger, of the two diagonal entries",
-        ),
+        runs,
+        "means over networks and hidden layers",
+        f"{len(runs.fresh['q'])} untrained networks",
+        "dashed boxes: published levels, MNIST after 500 epochs, read off with an error of 0.01",
+        "√ and max: divided by the root of the product, or by the larger, of the two diagonal entries",
     )
-    return made
 
 
 def _short(value: float) -> str:
@@ -149,46 +145,39 @@ def chance_and_ceiling(runs: Runs) -> Figure:
     made, (table, blocks, ceiling) = plt.subplots(3, 1, figsize=(WIDTH, 9.0), height_ratios=(2.4, 0.9, 1.9))
     agreement_table(table, average(above, axis=(0, 1, 2)), low=0, high=0.8)
     table.set_title("similarity minus its chance level, trained")
-    block_dots(
-        blocks,
-        {name: per_run(values) for name, values in block_means(above.mean(2)).items()},
-        block_means(before.mean(1)),
-        None,
-    )
+    trained = {name: per_run(values) for name, values in block_means(above.mean(2)).items()}
+    block_dots(blocks, trained, block_means(before.mean(1)))
     blocks.axvline(0, color=GREY, linewidth=1, zorder=0)
     blocks.set_title("the same, means of the blocks")
     own, fresh = per_run(runs.of("self_similarity").mean(2)), untrained_of(runs, "self_similarity").mean(1)
     order = [MEASURES.index((measure, form)) for measure in BY_SIDE for form in ("raw", "normalised")]
     names = [SHORT[index] for index in order]
     colors = [HUES[MEASURES[index][0]] for index in order]
-    interval_dots(ceiling, names, [interval(own[:, i]) for i in order], colors=colors, offset=-0.13)
-    interval_dots(ceiling, names, [interval(fresh[:, i]) for i in order], colors=colors, offset=0.17, filled=False)
+    interval_dots(ceiling, names, [mean_interval(own[:, i]) for i in order], colors=colors, offset=-0.13)
+    interval_dots(ceiling, names, [mean_interval(fresh[:, i]) for i in order], colors=colors, offset=0.17, filled=False)
     ceiling.axvspan(0.64, 0.68, color="#dddddd", linewidth=0, zorder=0)
     ceiling.text(0.66, 7.35, "published,\nraw with\nnormalised", ha="center", va="bottom", fontsize=9, color="#555555")
     ceiling.set_xlim(min(0.55, ceiling.get_xlim()[0]), 1.01)
     ceiling.set_title("agreement of two searches of the same matrix")
     ceiling.set_xlabel("element-centric similarity")
     letters([table, blocks, ceiling])
-    note(
+    return caption(
         made,
-        about(
-            runs,
-            "means over networks and hidden layers",
-            f"{len(fresh)} untrained networks",
-            "chance: exact mean over all shuffles of the units",
-            "c: two searches with other seeds, filled: trained, hollow: untrained; grey: the published agreement of "
-            "the raw and the normalised form downstream, 0.64 to 0.68",
-            "bars: 95\u00a0% intervals over runs, or over untrained networks",
-        ),
+        runs,
+        "means over networks and hidden layers",
+        f"{len(fresh)} untrained networks",
+        "chance: exact mean over all shuffles of the units",
+        "c: two searches with other seeds, filled: trained, hollow: untrained; grey: the published agreement of "
+        "the raw and the normalised form downstream, 0.64 to 0.68",
+        "bars: 95\u00a0% intervals over runs, or over untrained networks",
     )
-    return made
 
 
 @figure
 def unused_units(runs: Runs) -> Figure:
     """Units that a measure leaves out, and the agreement across the sides with and without them."""
     units = int(runs.params["hidden"].split("-")[0])
-    kinds = [kind for kind in KINDS if any(setting.kind == kind for setting in runs.settings)]
+    kinds = kinds_of(runs)
     made, axes = plt.subplots(2, len(kinds), figsize=(WIDTH, 5.6), sharex="col", sharey="row", squeeze=False)
     unused = runs.of("unused")
     scores: dict[str, tuple[str, Any, str]] = {
@@ -209,10 +198,9 @@ def unused_units(runs: Runs) -> Figure:
         for ax in (above, below):
             if kind != "dropout":
                 ax.set_xscale("log")
-            ax.grid(axis="y", color="#ececec", linewidth=0.7)
-            ax.set_axisbelow(True)
+            ax.grid(True, axis="y")
         above.set_title(KINDS[kind])
-        below.set_xlabel("dropout rate p" if kind == "dropout" else f"{KINDS[kind]} strength")
+        below.set_xlabel(strength_name(kind))
     axes[0, 0].set_ylabel(f"unused units of {units}")
     axes[1, 0].set_ylabel("agreement\nacross the sides")
     axes[1, 0].set_ylim(bottom=0)
@@ -224,17 +212,14 @@ def unused_units(runs: Runs) -> Figure:
     ]
     lines = [Line2D([], [], color=color, linestyle=dashes, label=label) for label, (_, dashes, color) in scores.items()]
     made.legend(handles=sides + lines, loc="outside upper center", ncols=2, columnspacing=2)
-    note(
+    return caption(
         made,
-        about(
-            runs,
-            "mean over the four measures of a side, or the 16 pairs across",
-            "bars: ± s.e.m. over runs",
-            HOLLOW,
-            "“all units”: those that a measure leaves unused form one module, as in the authors' code",
-        ),
+        runs,
+        "mean over the four measures of a side, or the 16 pairs across",
+        "bars: ± s.e.m. over runs",
+        HOLLOW,
+        "“all units”: those that a measure leaves unused form one module, as in the authors' code",
     )
-    return made
 
 
 @figure
@@ -259,24 +244,20 @@ def other_scores(runs: Runs) -> Figure:
         y = average(values, axis=(0, 1, 2))
         for label, (of_group, color) in groups.items():
             ax.scatter(x[of_group], y[of_group], s=22, color=color, alpha=0.8, linewidths=0, label=label)
-        mean = interval(_rank_correlations(similarity, values))
+        mean = mean_interval(_rank_correlations(similarity, values))
         ax.text(0.04, 0.97, f"ρ = {mean.mean:.2f}", transform=ax.transAxes, va="top", fontsize=10)
         ax.set_title(textwrap.fill(name, 18), fontsize=10)
         ax.locator_params(nbins=4)
-        ax.grid(color="#ececec", linewidth=0.7)
-        ax.set_axisbelow(True)
+        ax.grid(True)
     made.supxlabel("element-centric similarity", fontsize=11)
     made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, handletextpad=0.2)
-    note(
+    return caption(
         made,
-        about(
-            runs,
-            "a dot: a pair of measures, mean over networks and hidden layers",
-            "ρ: Spearman's correlation over the 28 pairs of a network and layer, mean; "
-            "published for other scores 0.94 to 1.0, for the matrices 0.79 to 0.84",
-        ),
+        runs,
+        "a dot: a pair of measures, mean over networks and hidden layers",
+        "ρ: Spearman's correlation over the 28 pairs of a network and layer, mean; "
+        "published for other scores 0.94 to 1.0, for the matrices 0.79 to 0.84",
     )
-    return made
 
 
 def _rank_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -305,17 +286,14 @@ def transfer(runs: Runs) -> Figure:
         ax.set_title(f"{title}: % of the best Q of the row's matrix")
         ax.set_ylabel("matrix of")
     letters(axes)
-    note(
+    return caption(
         made,
-        about(
-            runs,
-            "columns: modules of the measure named above",
-            "ratio of means over networks and hidden layers",
-            f"{len(runs.fresh['transfer'])} untrained networks",
-            "0: no better than chance",
-        ),
+        runs,
+        "columns: modules of the measure named above",
+        "ratio of means over networks and hidden layers",
+        f"{len(runs.fresh['transfer'])} untrained networks",
+        "0: no better than chance",
     )
-    return made
 
 
 # --- how networks are trained -----------------------------------------------------------------------------------------
@@ -337,9 +315,8 @@ def regimes(fixed: Runs, early: Runs) -> Figure:
                 values = average(runs.of("q"), axis=2)[:, :, index]
                 curve(ax, runs, kind, values, axis="own", color=color, linestyle=dashes, markersize=3, marker="o")
             _own_axis(ax, kind)
-            if row == 0:
-                measure_title(ax, measure)
         axes[row, 0].set_ylabel(f"{KINDS[kind]}\nQ*, raw")
+    measure_titles(axes[0])
     below = lower.subplots(1, 2, sharey=True)
     for ax, kind in zip(below, ("dropout", "l2"), strict=True):
         for runs, name, color, dashes in (
@@ -350,7 +327,7 @@ def regimes(fixed: Runs, early: Runs) -> Figure:
             look: dict[str, Any] = {"color": color, "linestyle": dashes, "marker": "o", "markersize": 3}
             curve(ax, runs, kind, runs.of(name), axis="own", **look)
         _own_axis(ax, kind)
-        ax.set_xlabel("dropout rate p" if kind == "dropout" else "L2 strength")
+        ax.set_xlabel(strength_name(kind))
     below[0].set_ylim(bottom=0)
     below[0].set_ylabel("epochs trained")
     handles = [
@@ -359,18 +336,15 @@ def regimes(fixed: Runs, early: Runs) -> Figure:
         Line2D([], [], color=COLORS[2], linestyle=":", label="its best checkpoint"),
     ]
     upper.legend(handles=handles, loc="outside upper center", ncols=3)
-    note(
+    return caption(
         made,
-        about(
-            fixed,
-            f"early stopping: {_count(early)}, {int(early.kept.sum())} of {early.kept.size} kept, "
-            f"at most {early.params['epochs']} epochs",
-            "bars: ± s.e.m. over runs, layers averaged",
-            "grey: untrained ± 1, 2, 3 s.d.",
-            HOLLOW,
-        ),
+        fixed,
+        f"early stopping: {_count(early)}, {int(early.kept.sum())} of {early.kept.size} kept, "
+        f"at most {early.params['epochs']} epochs",
+        "bars: ± s.e.m. over runs, layers averaged",
+        "grey: untrained ± 1, 2, 3 s.d.",
+        HOLLOW,
     )
-    return made
 
 
 def _count(runs: Runs) -> str:
@@ -387,14 +361,7 @@ def _own_axis(ax: Axes, kind: str) -> None:
         ax.set_xlim(6e-6, 2e-1)
         ax.set_xticks([1e-5, 1e-3, 1e-1])
         ax.minorticks_off()
-    ax.grid(axis="y", color="#ececec", linewidth=0.7)
-    ax.set_axisbelow(True)
-
-
-def _mean_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and s.e.m. over the first axis; a single run has no error."""
-    error = values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros(values.shape[1:])
-    return values.mean(0), error
+    ax.grid(True, axis="y")
 
 
 def _epoch_axis(ax: Axes, epochs: np.ndarray) -> None:
@@ -404,7 +371,7 @@ def _epoch_axis(ax: Axes, epochs: np.ndarray) -> None:
     ticks = [tick for tick in (1, 10, 60, 500) if tick <= epochs.max()]
     ax.set_xticks([0.5, *ticks], ["0", *(str(tick) for tick in ticks)])
     ax.minorticks_off()
-    ax.grid(axis="y", color="#ececec", linewidth=0.7)
+    ax.grid(True, axis="y")
 
 
 @figure
@@ -422,24 +389,15 @@ def along_training(results: Results, dataset: str, params: Mapping[str, Any]) ->
         for place, setting in enumerate(settings(params["grid"])):
             color = hues[setting.kind][seen[setting.kind]]
             seen[setting.kind] += 1
-            own = q[:, :, place, index]
-            mean, error = _mean_error(own)
-            name = "p" if setting.kind == "dropout" else KINDS[setting.kind]
-            label = f"{name} = {in_words(setting.strength, setting.kind)}"
+            label = in_words(setting.kind, setting.strength)
             marker = {"l2": "o", "l1": "D", "dropout": "*"}[setting.kind]
+            mean, error = mean_error(q[:, :, place, index])
             ax.errorbar(x, mean, error, color=color, linewidth=1.2, marker=marker, markersize=3.5, label=label)
             level = PUBLISHED_Q[measure, "raw"][setting.kind]
             known = [value for strength, value in level.items() if np.isclose(strength, setting.strength)]
             if known and dataset == "mnist":
                 ax.plot(
-                    620,
-                    known[0],
-                    marker,
-                    markersize=7.5,
-                    markerfacecolor="none",
-                    markeredgecolor=color,
-                    markeredgewidth=1.3,
-                    clip_on=False,
+                    620, known[0], **PUBLISHED | {"marker": marker, "markersize": 7.5, "color": color, "clip_on": False}
                 )
         _epoch_axis(ax, x)
         ax.set_title(NAMES[measure], color=UP if measure in BY_SIDE[:2] else DOWN)
@@ -450,14 +408,13 @@ def along_training(results: Results, dataset: str, params: Mapping[str, Any]) ->
     made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     published = "hollow markers at the right: published after 500 epochs; " if dataset == "mnist" else ""
     runs = f"{len(found)} runs, bars: ± s.e.m." if len(found) > 1 else "1 run"
-    note(
+    return note(
         made,
-        f"{DATASETS[dataset]}, {spaced(IMAGES[dataset])} test images; hidden layers "
+        f"{images_of(dataset)}; hidden layers "
         f"{params['hidden'].replace('-', '–')}; "
         f"constant rate to {int(epochs[-1])} epochs; {runs}, layers averaged; {published}"
         f"test accuracy at the end {accuracy.min():.3f} to {accuracy.max():.3f}.",
     )
-    return made
 
 
 @figure
@@ -472,19 +429,17 @@ def strong_penalties(results: Results, dataset: str, params: Mapping[str, Any]) 
 
     def line(ax: Axes, values: np.ndarray, color: str, label: str, style: str = "-") -> None:
         """Mean and s.e.m. of (runs, epochs)."""
-        ax.errorbar(x, *_mean_error(values), color=color, linestyle=style, marker="o", markersize=3, label=label)
+        ax.errorbar(x, *mean_error(values), color=color, linestyle=style, marker="o", markersize=3, label=label)
 
     for place, (kind, strength) in enumerate(settled.items()):
         top, middle, bottom = axes[:, place]
-        top.set_title(f"{KINDS[kind]} = {in_words(strength, kind)}", color="black")
+        top.set_title(in_words(kind, strength), color="black")
         q = np.stack([run["q"][:, place] for run in found]).mean(2)
         for measure in BY_SIDE:
             line(top, q[:, :, MEASURES.index((measure, "raw"))], HUES[measure], NAMES[measure])
             if dataset == "mnist":
                 level = PUBLISHED_Q[measure, "raw"][kind][strength]
-                top.plot(
-                    620, level, "D", markersize=6, markerfacecolor="none", markeredgecolor=HUES[measure], clip_on=False
-                )
+                top.plot(620, level, **PUBLISHED | {"markersize": 6, "color": HUES[measure], "clip_on": False})
         line(middle, np.stack([run["sparsity"][:, place] for run in found]), "black", "small weights")
         line(middle, np.stack([run["test_accuracy"][:, place] for run in found]), GREY, "test accuracy", "--")
         unused = np.stack([run["unused"][:, place] for run in found])[..., UPSTREAM].mean((2, 3))
@@ -502,16 +457,15 @@ def strong_penalties(results: Results, dataset: str, params: Mapping[str, Any]) 
     axes[0, 0].legend(fontsize=8, loc="lower right")
     axes[1, 1].legend(fontsize=8, loc="center left", bbox_to_anchor=(0.14, 0.47))
     axes[2, 1].legend(fontsize=8, loc="upper right")
-    letters([*axes.flat])
+    letters(axes.flat)
     published = "diamonds at the right: published after 500 epochs; " if dataset == "mnist" else ""
     runs = f"{len(found)} runs, bars: ± s.e.m." if len(found) > 1 else "1 run"
-    note(
+    return note(
         made,
-        f"{DATASETS[dataset]}, {spaced(IMAGES[dataset])} test images; hidden layers "
+        f"{images_of(dataset)}; hidden layers "
         f"{str(params['hidden']).replace('-', '–')}; constant rate; {runs}, layers averaged; {published}small weights: "
         "below 0.001 in size; no network is left out.",
     )
-    return made
 
 
 # --- other data and shapes --------------------------------------------------------------------------------------------
@@ -521,35 +475,18 @@ def strong_penalties(results: Results, dataset: str, params: Mapping[str, Any]) 
 def data_sets(first: Runs, second: Runs) -> Figure:
     """Modularity of the raw measures along every regulariser on two data sets."""
     made, axes = plt.subplots(2, 4, figsize=(WIDTH, 4.7), sharex=True, sharey=True)
-    for row, runs in enumerate((first, second)):
-        values = average(runs.of("q"), axis=2)
-        for ax, measure in zip(axes[row], BY_SIDE, strict=True):
-            index = MEASURES.index((measure, "raw"))
-            if runs.fresh:
-                bands(ax, untrained_of(runs, "q")[:, :, index].mean(1))
-            for kind in KINDS:
-                if any(setting.kind == kind for setting in runs.settings):
-                    curve(ax, runs, kind, values[:, :, index])
-            if has_published(runs):
-                published_marks(ax, PUBLISHED_Q[measure, "raw"])
-            finish(ax)
-        axes[row, 0].set_ylabel(f"{DATASETS[runs.dataset]}\nmodularity Q*")
-    for ax, measure in zip(axes[0], BY_SIDE, strict=True):
-        measure_title(ax, measure)
-    made.supxlabel("strength of the regulariser (common axis)", fontsize=11)
-    kind_legend(made, first, published=has_published(first), untrained=bool(first.fresh))
-    note(
+    for row, runs in zip(axes, (first, second), strict=True):
+        curve_row(row, runs, "q", "raw", f"{DATASETS[runs.dataset]}\nmodularity Q*")
+    curve_frame(made, axes[0], first)
+    return caption(
         made,
-        about(
-            first,
-            f"{DATASETS[second.dataset]}: {_count(second)}, {int(second.kept.sum())} of {second.kept.size} kept, "
-            f"{second.params['epochs']} epochs",
-            "raw measures, layers averaged, bars: ± s.e.m. over runs",
-            COMMON_AXIS,
-            HOLLOW,
-        ),
+        first,
+        f"{DATASETS[second.dataset]}: {_count(second)}, {int(second.kept.sum())} of {second.kept.size} kept, "
+        f"{second.params['epochs']} epochs",
+        "raw measures, layers averaged, bars: ± s.e.m. over runs",
+        COMMON_AXIS,
+        HOLLOW,
     )
-    return made
 
 
 @figure
@@ -579,11 +516,10 @@ def shapes(runs_by_name: Mapping[str, Runs]) -> Figure:
                     level = float(untrained_of(runs, "q")[:, layer, index].mean())
                     ax.axhline(level, color=hues[layer], linewidth=0.8, linestyle=":", zorder=0)
             _own_axis(ax, kind)
-            if row == 0:
-                measure_title(ax, measure)
             if row < len(rows) - 2:
                 ax.tick_params(labelbottom=False)
         axes[row, 0].set_ylabel(f"{name}\n{KINDS[kind]}", fontsize=10)
+    measure_titles(axes[0])
     made.supxlabel("dropout rate p, or L2 strength", fontsize=11)
     made.supylabel("modularity Q*, raw", fontsize=11)
     handles: list[Any] = [
@@ -598,12 +534,10 @@ def shapes(runs_by_name: Mapping[str, Runs]) -> Figure:
         f"{_count(runs)}, {int(runs.kept.sum())} of {runs.kept.size} networks kept"
         for name, runs in runs_by_name.items()
     )
-    note(
+    return note(
         made,
-        f"{DATASETS[first.dataset]}, {spaced(IMAGES[first.dataset])} test images; {each}; "
-        f"bars: ± s.e.m. over runs; {HOLLOW}.",
+        f"{images_of(first.dataset)}; {each}; bars: ± s.e.m. over runs; {HOLLOW}.",
     )
-    return made
 
 
 @figure
@@ -630,8 +564,7 @@ def subset_sizes(results: Results, dataset: str, params: Mapping[str, Any]) -> F
         ax.set_xticks(counts, [spaced(count) if count in counts[::2] else "" for count in counts])
         ax.minorticks_off()
         ax.set_xlabel("images")
-        ax.grid(color="#ececec", linewidth=0.7)
-        ax.set_axisbelow(True)
+        ax.grid(True)
     left.axhline(0, color=GREY, linewidth=1, zorder=0)
     left.set_ylabel("Q* minus that of all images")
     right.set_ylabel("element-centric similarity")
@@ -641,10 +574,9 @@ def subset_sizes(results: Results, dataset: str, params: Mapping[str, Any]) -> F
     letters([left, right])
     made.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     networks = q.shape[1] * q.shape[2]
-    note(
+    return note(
         made,
         f"{DATASETS[dataset]}, {params['epochs']} epochs; means over {networks} networks "
         "(L2 = 10⁻⁵ and 10⁻², p = 0.3 and 0.7) and their layers; b: modules found with fewer images against those with "
         "all; at the right end the ceiling, two searches of the same matrix.",
     )
-    return made

@@ -19,6 +19,7 @@ from scipy import stats
 from companion import claims
 from companion.claims import Finding, by_count
 from companion.records import RecordError, Results
+from modutils import statistics
 from modutils.statistics import Interval, mean_interval
 from studies.upstream_downstream import cells, runs
 from studies.upstream_downstream.runs import DOWNSTREAM, UPSTREAM, Runs
@@ -86,7 +87,7 @@ class Evidence:
     def slopes(self, kind: str, values: np.ndarray) -> list[Interval]:
         """Spearman's correlation with strength per run, then its interval, for every column of (R, S, m) values."""
         places = [p for p in self.runs.places(kind) if kind != "dropout" or p != self.runs.plain]
-        return [_interval([_rho(run[places, j]) for run in values]) for j in range(values.shape[2])]
+        return [mean_interval([statistics.trend(run[places, j]) for run in values]) for j in range(values.shape[2])]
 
     def change(self, kind: str, values: np.ndarray) -> np.ndarray:
         """Change along the whole range of strengths by a straight line through each run; (R, S) values give (R,)."""
@@ -154,45 +155,19 @@ def _of_pairs(matrices: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndar
     return matrices[..., list(rows), list(columns)].mean(-1)
 
 
-def _rho(values: np.ndarray) -> float:
-    """Spearman's correlation with the place in the sequence, over what is left; NaN with fewer than three."""
-    left = np.flatnonzero(np.isfinite(values))
-    if len(left) < 3:
-        return float("nan")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)  # no change at all: no trend
-        return float(np.nan_to_num(stats.spearmanr(left, values[left]).statistic))
-
-
 def _slope(x: np.ndarray, values: np.ndarray) -> float:
     left = np.isfinite(values)
     return float(np.polyfit(x[left], values[left], 1)[0]) if left.sum() >= 3 else float("nan")
-
-
-def _interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """Interval over the runs that have a value; a single one has none."""
-    array = np.asarray(values, dtype=float)
-    array = array[np.isfinite(array)]
-    if array.size < 2:
-        mean = float(array[0]) if array.size else float("nan")
-        return Interval(mean, float("-inf"), float("inf"), array.size)
-    return mean_interval(array)
 
 
 def _difference(trained: np.ndarray, untrained: np.ndarray) -> Interval:
     """Welch's interval of the difference between runs and untrained networks."""
     trained = trained[np.isfinite(trained)]
     if len(trained) < 2:
-        return Interval(float(np.mean(trained) - untrained.mean()), float("-inf"), float("inf"), len(trained))
+        return Interval(float(np.mean(trained) - untrained.mean()), np.nan, np.nan, len(trained))
     test = stats.ttest_ind(trained, untrained, equal_var=False)
     bounds = test.confidence_interval()
     return Interval(float(trained.mean() - untrained.mean()), float(bounds.low), float(bounds.high), len(trained))
-
-
-def _text(interval: Interval) -> str:
-    if interval.n < 2:
-        return f"n = {interval.n}, no interval"
-    return f"[{interval.low:.3g}, {interval.high:.3g}], n = {interval.n}"
 
 
 def _list(numbers: Sequence[float], form: str = "+.3f") -> str:
@@ -240,14 +215,14 @@ def _within(interval: Interval, margin: float) -> bool:
 def _u1(of: Evidence) -> Finding:
     first, last = of.at("dropout", 0.05), of.at("dropout", 0.7)
     slopes = of.slopes("dropout", of.q)
-    gains = [_interval(of.q[:, last, j] - of.q[:, first, j]) for j in range(8)]
+    gains = [mean_interval(of.q[:, last, j] - of.q[:, first, j]) for j in range(8)]
     up = [slope.low > 0 and gain.low > 0 for slope, gain in zip(slopes, gains, strict=True)]
     factors = np.nanmean(of.q[:, last], 0) / np.nanmean(of.q[:, of.runs.plain], 0)
     smallest = min(gains, key=lambda gain: gain.mean)
     return Finding(
         by_count(sum(up), 8, 5),
         f"{sum(up)} of 8 measures rise; × {factors.min():.2f} to × {factors.max():.2f}",
-        f"smallest gain {smallest.mean:.3f} {_text(smallest)}",
+        f"smallest gain {smallest.mean:.3f} {smallest.text()}",
         f"Q at the strongest over Q without dropout: {_list(factors, '.2f')}.",
     )
 
@@ -264,7 +239,7 @@ def _u1(of: Evidence) -> Finding:
 def _u2(of: Evidence) -> Finding:
     peaks = {kind: of.peak(kind) for kind in KINDS}
     beaten = {
-        other: [_interval(peaks["dropout"][:, j] - peaks[other][:, j]) for j in range(8)] for other in ("l2", "l1")
+        other: [mean_interval(peaks["dropout"][:, j] - peaks[other][:, j]) for j in range(8)] for other in ("l2", "l1")
     }
     wins = [all(beaten[other][j].low > 0 for other in beaten) for j in range(8)]
     lost = [name for name, win in zip(SHORT, wins, strict=True) if not win]
@@ -273,7 +248,7 @@ def _u2(of: Evidence) -> Finding:
     return Finding(
         by_count(sum(wins), 7, 4),
         f"dropout first for {sum(wins)} of 8 measures",
-        f"closest difference {closest.mean:+.3f} {_text(closest)}",
+        f"closest difference {closest.mean:+.3f} {closest.text()}",
         "Peak gain of Q, mean over measures: "
         + ", ".join(f"{KINDS[kind]} {value:+.3f}" for kind, value in means.items())
         + (f". Not first for: {', '.join(lost)}." if lost else ".")
@@ -295,11 +270,11 @@ def _u2(of: Evidence) -> Finding:
 )
 def _u3(of: Evidence) -> Finding:
     gain = of.q[:, of.at("dropout", 0.7)] - of.q[:, of.at("dropout", 0.05)]
-    difference = _interval(gain[:, UPSTREAM].mean(1) - gain[:, DOWNSTREAM].mean(1))
+    difference = mean_interval(gain[:, UPSTREAM].mean(1) - gain[:, DOWNSTREAM].mean(1))
     return Finding(
         "holds" if difference.low > 0 else "does not hold",
         f"upstream gains {difference.mean:+.3f} more",
-        _text(difference),
+        difference.text(),
         f"Gain from the weakest to the strongest dropout: upstream {np.nanmean(gain[:, UPSTREAM]):+.3f}, "
         f"downstream {np.nanmean(gain[:, DOWNSTREAM]):+.3f}.",
     )
@@ -314,14 +289,14 @@ def _u3(of: Evidence) -> Finding:
 def _u4(of: Evidence) -> Finding:
     q = of.runs.of("q")
     gain = q[:, of.at("dropout", 0.7)] - q[:, of.at("dropout", 0.05)]  # (runs, layers, measures)
-    differences = [_interval(gain[:, 0, j] - gain[:, 1, j]) for j in range(8)]
+    differences = [mean_interval(gain[:, 0, j] - gain[:, 1, j]) for j in range(8)]
     more = sum(found.low > 0 for found in differences)
     less = sum(found.high < 0 for found in differences)
     clearest = max(differences, key=lambda found: found.mean)
     return Finding(
         by_count(more, 8, 1),
         f"larger in layer 1 for {more} of 8 measures, in layer 2 for {less}",
-        f"clearest {clearest.mean:+.3f} {_text(clearest)}",
+        f"clearest {clearest.mean:+.3f} {clearest.text()}",
         f"Gain in layer 1 minus gain in layer 2: {_list([found.mean for found in differences])}.",
     )
 
@@ -337,13 +312,13 @@ def _u4(of: Evidence) -> Finding:
 )
 def _u5(of: Evidence) -> Finding:
     numbers = of.runs.of("effective_number").mean(2)
-    changes = [_interval(of.change("dropout", numbers[:, :, j])) for j in range(8)]
+    changes = [mean_interval(of.change("dropout", numbers[:, :, j])) for j in range(8)]
     flat = sum(_within(found, 1) for found in changes)
     largest = max(changes, key=lambda found: abs(found.mean))
     return Finding(
         by_count(flat, 8, 4),
         f"within ±1 for {flat} of 8 measures",
-        f"largest change {largest.mean:+.2f} {_text(largest)}",
+        f"largest change {largest.mean:+.2f} {largest.text()}",
         "Change of the effective number of modules along the curve: "
         + _list([found.mean for found in changes], "+.2f")
         + ".",
@@ -364,7 +339,7 @@ def _u6(of: Evidence) -> Finding:
     return Finding(
         by_count(up, 8, 4),
         f"{up} of 8 measures rise",
-        f"weakest rank correlation {lowest.mean:+.2f} {_text(lowest)}",
+        f"weakest rank correlation {lowest.mean:+.2f} {lowest.text()}",
         f"Peak gain of Q: {_list(gain)}.",
     )
 
@@ -377,13 +352,13 @@ def _u6(of: Evidence) -> Finding:
 )
 def _u7(of: Evidence) -> Finding:
     l1, l2, dropout = of.peak("l1"), of.peak("l2"), of.peak("dropout")
-    differences = [_interval(l1[:, j] - l2[:, j]) for j in range(8)]
+    differences = [mean_interval(l1[:, j] - l2[:, j]) for j in range(8)]
     alike = sum(_within(found, 0.05) for found in differences)
     largest = max(differences, key=lambda found: abs(found.mean))
     return Finding(
         by_count(alike, 6, 4),
         f"peak gains within ±0.05 of each other for {alike} of 8 measures",
-        f"largest difference {largest.mean:+.3f} {_text(largest)}",
+        f"largest difference {largest.mean:+.3f} {largest.text()}",
         f"Peak gain by L1 minus by L2: {_list([found.mean for found in differences])}. Mean peak gain: L1 "
         f"{np.nanmean(l1):+.3f}, L2 {np.nanmean(l2):+.3f}, dropout {np.nanmean(dropout):+.3f}.",
     )
@@ -399,12 +374,12 @@ def _u8(of: Evidence) -> Finding:
     sparsity = of.runs.of("sparsity")
     tops = {kind: sparsity[:, of.last(kind)] for kind in ("l2", "l1")}
     means = {kind: float(np.nanmean(values)) for kind, values in tops.items()}
-    difference = _interval(tops["l1"] - tops["l2"])
+    difference = mean_interval(tops["l1"] - tops["l2"])
     close, high = _within(difference, 0.1), min(means.values()) >= 0.8
     return Finding(
         "holds" if close and high else "holds in part" if close or high else "does not hold",
         f"L2 {means['l2']:.2f}, L1 {means['l1']:.2f} of the weights below {cells.SPARSE}",
-        f"difference {difference.mean:+.3f} {_text(difference)}",
+        f"difference {difference.mean:+.3f} {difference.text()}",
         f"At {_strength(of, of.last('l2'))} and {_strength(of, of.last('l1'))}, the strongest that leave enough runs."
         + _trained_on(
             of,
@@ -421,12 +396,12 @@ def _u8(of: Evidence) -> Finding:
 )
 def _u9(of: Evidence) -> Finding:
     sparsity = of.runs.of("sparsity")
-    change = _interval(of.change("dropout", sparsity))
+    change = mean_interval(of.change("dropout", sparsity))
     plain, top = np.nanmean(sparsity[:, of.runs.plain]), np.nanmean(sparsity[:, of.at("dropout", 0.7)])
     return Finding(
         "holds" if change.high <= 0.1 else "does not hold",
         f"sparsity changes by {change.mean:+.3f} along the curve",
-        _text(change),
+        change.text(),
         f"{plain:.2f} of the weights are below {cells.SPARSE} without dropout, {top:.2f} at the strongest.",
     )
 
@@ -449,7 +424,7 @@ def _u10(of: Evidence) -> Finding:
     return Finding(
         by_count(slight, 6, 3),
         f"above, by at most 0.03, for {slight} of 8 measures",
-        f"largest difference {extreme.mean:+.4f} {_text(extreme)}",
+        f"largest difference {extreme.mean:+.4f} {extreme.text()}",
         f"In standard deviations of {len(fresh)} untrained networks: {_list(z, '+.1f')}.",
     )
 
@@ -491,14 +466,14 @@ def _u12(of: Evidence) -> Finding:
     accuracy = np.array(of.runs["test_accuracy"], dtype=float)
     slopes = {kind: of.slopes(kind, accuracy[:, :, None])[0] for kind in KINDS}
     plain = accuracy[:, of.runs.plain]
-    loss = {kind: _interval(plain - accuracy[:, of.last(kind)]) for kind in KINDS}
+    loss = {kind: mean_interval(plain - accuracy[:, of.last(kind)]) for kind in KINDS}
     falls = [slope.high < 0 for slope in slopes.values()]
     mild = loss["dropout"].mean < min(loss["l2"].mean, loss["l1"].mean)
     holds = all(falls) and mild
     return Finding(
         "holds" if holds else "holds in part" if mild or all(falls) else "does not hold",
         ", ".join(f"{KINDS[kind]} −{found.mean:.3f}" for kind, found in loss.items()),
-        f"dropout {_text(loss['dropout'])}",
+        f"dropout {loss['dropout'].text()}",
         f"Accuracy lost at the strongest setting that is kept, from {plain.mean():.3f}. Rank correlation with "
         "strength: " + ", ".join(f"{KINDS[kind]} {slope.mean:+.2f}" for kind, slope in slopes.items()) + ".",
     )
@@ -513,12 +488,12 @@ def _u12(of: Evidence) -> Finding:
 def _u13(of: Evidence) -> Finding:
     numbers = of.runs.of("effective_number")
     above = np.where(np.isfinite(numbers), numbers > 6, np.nan)
-    share = _interval(_mean(above))
+    share = mean_interval(_mean(above))
     cell_means = np.nanmean(numbers[:, of.runs.kept.any(0)], axis=0)
     return Finding(
         "holds" if share.high < 0.05 else "holds in part" if share.mean < 0.15 else "does not hold",
         f"{share.mean:.1%} above 6",
-        _text(share),
+        share.text(),
         f"Means over runs of a setting, layer and measure lie between {np.nanmin(cell_means):.1f} and "
         f"{np.nanmax(cell_means):.1f}; all kept networks have a mean of {np.nanmean(numbers):.2f}.",
     )
@@ -537,7 +512,7 @@ def _u14(of: Evidence) -> Finding:
     return Finding(
         "holds" if _within(difference, 1) else "does not hold",
         f"untrained {fresh.mean():.2f}, trained {difference.mean:+.2f}",
-        _text(difference),
+        difference.text(),
         f"Untrained, by measure: {by_measure.min():.2f} to {by_measure.max():.2f} ({len(fresh)} networks).",
     )
 
@@ -550,19 +525,23 @@ def _u14(of: Evidence) -> Finding:
 )
 def _u15(of: Evidence) -> Finding:
     cross = of.agreement(CROSS)
-    gaps = {side: _interval(of.agreement(pairs) - cross) for side, pairs in WITHIN.items()}
-    beyond = {side: _interval(of.excess(pairs) - of.excess(CROSS)) for side, pairs in WITHIN.items()}
+    gaps = {side: mean_interval(of.agreement(pairs) - cross) for side, pairs in WITHIN.items()}
+    beyond = {side: mean_interval(of.excess(pairs) - of.excess(CROSS)) for side, pairs in WITHIN.items()}
     raw = all(gap.low > 0.1 for gap in gaps.values())
     corrected = all(gap.low > 0.05 for gap in beyond.values())
     means = {side: float(of.agreement(pairs).mean()) for side, pairs in WITHIN.items()}
     return Finding(
         "holds" if raw and corrected else "holds in part" if raw or corrected else "does not hold",
         f"upstream {means['upstream']:.2f}, downstream {means['downstream']:.2f}, across {cross.mean():.2f}",
-        f"downstream − across {gaps['downstream'].mean:.3f} {_text(gaps['downstream'])}",
+        f"downstream − across {gaps['downstream'].mean:.3f} {gaps['downstream'].text()}",
         "Beyond the chance level of the same partitions: "
         + ", ".join(f"{side} {of.excess(pairs).mean():.2f}" for side, pairs in WITHIN.items())
         + f", across {of.excess(CROSS).mean():.2f}.",
     )
+
+
+def _normalisation_gap(of: Evidence, side: str) -> Interval:
+    return mean_interval(of.agreement(NORMALISATION[side]) - of.agreement(KIND_OF_INFORMATION[side]))
 
 
 @CLAIMS.add(
@@ -572,14 +551,12 @@ def _u15(of: Evidence) -> Finding:
     rule="Raw-against-normalised pairs agree more than moment-against-gradient pairs, on both sides. In part on one.",
 )
 def _u16(of: Evidence) -> Finding:
-    gaps = {
-        side: _interval(of.agreement(NORMALISATION[side]) - of.agreement(KIND_OF_INFORMATION[side])) for side in WITHIN
-    }
+    gaps = {side: _normalisation_gap(of, side) for side in WITHIN}
     ceiling = float(np.nanmean(of.runs.of("self_similarity")))
     return Finding(
         by_count(sum(gap.low > 0 for gap in gaps.values()), 2, 1),
         ", ".join(f"{side} {of.agreement(NORMALISATION[side]).mean():.2f}" for side in WITHIN),
-        f"above moment–gradient pairs: downstream {_text(gaps['downstream'])}",
+        f"above moment–gradient pairs: downstream {gaps['downstream'].text()}",
         f"Raw against normalised is above moment against gradient by {gaps['downstream'].mean:+.2f} downstream and "
         f"{gaps['upstream'].mean:+.2f} upstream. Two searches of one matrix agree to {ceiling:.2f}.",
     )
@@ -592,14 +569,12 @@ def _u16(of: Evidence) -> Finding:
     rule="The difference of U16 between 0.05 and 0.35 on both sides. In part on one.",
 )
 def _u17(of: Evidence) -> Finding:
-    gaps = {
-        side: _interval(of.agreement(NORMALISATION[side]) - of.agreement(KIND_OF_INFORMATION[side])) for side in WITHIN
-    }
+    gaps = {side: _normalisation_gap(of, side) for side in WITHIN}
     moderate = sum(gap.low > 0.05 and gap.high < 0.35 for gap in gaps.values())
     return Finding(
         by_count(moderate, 2, 1),
         ", ".join(f"{side} gap {gap.mean:.2f}" for side, gap in gaps.items()),
-        f"upstream {_text(gaps['upstream'])}",
+        f"upstream {gaps['upstream'].text()}",
         "Moment against gradient: "
         + ", ".join(f"{side} {of.agreement(KIND_OF_INFORMATION[side]).mean():.2f}" for side in WITHIN)
         + ".",
@@ -620,7 +595,7 @@ def _u18(of: Evidence) -> Finding:
     return Finding(
         "holds" if _within(difference, 0.05) else "does not hold" if apart else "holds in part",
         f"trained − untrained {difference.mean:+.3f}",
-        _text(difference),
+        difference.text(),
         f"Untrained {of.untrained_agreement(pairs).mean():.2f}. Beyond chance the difference is {beyond.mean:+.3f} "
         f"[{beyond.low:.3f}, {beyond.high:.3f}].",
     )
@@ -638,7 +613,7 @@ def _u19(of: Evidence) -> Finding:
     return Finding(
         "holds" if difference.low > 0.15 else "holds in part" if difference.low > 0 else "does not hold",
         f"trained − untrained {difference.mean:+.3f}",
-        _text(difference),
+        difference.text(),
         f"Untrained {of.untrained_agreement(pairs).mean():.2f}, trained {of.agreement(pairs).mean():.2f}.",
     )
 
@@ -656,7 +631,7 @@ def _u20(of: Evidence) -> Finding:
     return Finding(
         by_count(sum(rises), 2, 1),
         f"across: {difference.mean:+.3f}; beyond chance {beyond.mean:+.3f}",
-        f"{_text(difference)}; beyond chance {_text(beyond)}",
+        f"{difference.text()}; beyond chance {beyond.text()}",
         f"Untrained {of.untrained_agreement(CROSS).mean():.3f}, of which chance gives "
         f"{of.untrained_agreement(CROSS, 'chance').mean():.3f}; trained {of.agreement(CROSS).mean():.3f}, of which "
         f"chance gives {of.agreement(CROSS, 'chance').mean():.3f}.",
@@ -680,7 +655,7 @@ def _u21(of: Evidence) -> Finding:
     return Finding(
         by_count(sum(slope.low > 0 for slope in slopes.values()), 3, 1),
         ", ".join(f"{KINDS[kind]} {low:.2f} → {high:.2f}" for kind, (low, high) in ends.items()),
-        f"weakest rank correlation {weakest.mean:+.2f} {_text(weakest)}",
+        f"weakest rank correlation {weakest.mean:+.2f} {weakest.text()}",
         "Covariance against input sensitivity, weakest and strongest setting. Rank correlation with strength: "
         + ", ".join(f"{KINDS[kind]} {slope.mean:+.2f}" for kind, slope in slopes.items())
         + ".",
@@ -712,7 +687,7 @@ def _u22(of: Evidence) -> Finding:
     return Finding(
         "holds" if all(down) and all(up) else "holds in part" if any(down) else "does not hold",
         "; ".join(words),
-        f"L2, raw–normalised {_text(falls[0])}",
+        f"L2, raw–normalised {falls[0].text()}",
         "Differences from untrained networks at the strongest settings that leave enough runs.",
     )
 
@@ -730,12 +705,12 @@ def _u23(of: Evidence) -> Finding:
     place = of.last("l1")
     raw = of.agreement_at(place, list(product((0, 2), range(4, 8))))
     normalised = of.agreement_at(place, list(product((1, 3), range(4, 8))))
-    difference = _interval(raw - normalised)
+    difference = mean_interval(raw - normalised)
     more = difference.low > 0
     return Finding(
         "holds" if more and raw.mean() >= 0.4 else "holds in part" if more else "does not hold",
         f"raw {raw.mean():.2f}, normalised {normalised.mean():.2f}",
-        f"difference {difference.mean:+.3f} {_text(difference)}",
+        f"difference {difference.mean:+.3f} {difference.text()}",
         f"At {_strength(of, place)}, the strongest L1 that leaves enough runs; {len(raw)} runs are left of "
         f"{len(of.runs.seeds)}. The paper's 0.5 is at 10^-2.5 with about 6 runs left."
         + _trained_on(
@@ -759,14 +734,14 @@ def _u24(of: Evidence) -> Finding:
     if found is None:
         return NOT_SEARCHED
     gains = np.concatenate([(values["spectral_5000"] - values["spectral"]).ravel() for values in found])
-    per_run = _interval([(values["spectral_5000"] - values["spectral"]).mean() for values in found])
+    per_run = mean_interval([(values["spectral_5000"] - values["spectral"]).mean() for values in found])
     often = float((gains > 1e-4).mean())
     never = bool((gains >= -1e-9).all())
     matrices = sum(len(values["spectral"]) for values in found)
     return Finding(
         "holds" if never and often >= 0.5 else "holds in part" if never else "does not hold",
         f"mean gain {per_run.mean:.4f}; above 0.0001 in {often:.0%}",
-        _text(per_run),
+        per_run.text(),
         f"{matrices} matrices, four chains of 5000 steps each. That no chain ends lower is so by construction. Our "
         f"search adds another {np.mean([(v['ours'] - v['spectral_5000']).mean() for v in found]):.4f}.",
     )
@@ -783,13 +758,13 @@ def _u25(of: Evidence) -> Finding:
     if found is None:
         return NOT_SEARCHED
     differences = np.concatenate([(values["spectral_1000"] - values["single_1000"]).ravel() for values in found])
-    per_run = _interval([(values["spectral_1000"] - values["single_1000"]).mean() for values in found])
+    per_run = mean_interval([(values["spectral_1000"] - values["single_1000"]).mean() for values in found])
     share = float((differences >= -1e-6).mean())
     longer = float(np.mean([(values["spectral_5000"] - values["single_5000"]).mean() for values in found]))
     return Finding(
         "holds" if share >= 0.95 else "holds in part" if per_run.low > 0 else "does not hold",
         f"{share:.0%} on or above; mean difference {per_run.mean:+.4f}",
-        _text(per_run),
+        per_run.text(),
         f"Chains of 1000 steps, paired by matrix and chain. After 5000 steps the mean difference is {longer:+.4f}.",
     )
 
@@ -831,7 +806,7 @@ def _u26(of: Evidence) -> Finding:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             rho = _row_correlation(stats.rankdata(ours, axis=-1), stats.rankdata(score, axis=-1))
-        return _interval([np.nanmean(values[mask]) for values, mask in zip(rho, kept, strict=True)])
+        return mean_interval([np.nanmean(values[mask]) for values, mask in zip(rho, kept, strict=True)])
 
     found = {name: per_run(others[..., index]) for index, name in enumerate(cells.OTHER_SCORES)}
     raw = per_run(ranks)
@@ -839,7 +814,7 @@ def _u26(of: Evidence) -> Finding:
     return Finding(
         "holds" if lowest.low >= 0.9 else "holds in part" if lowest.low >= 0.7 else "does not hold",
         f"lowest mean rank correlation {lowest.mean:.3f}",
-        _text(lowest),
+        lowest.text(),
         "Over the 28 pairs of measures within a network and layer: "
         + ", ".join(f"{name} {interval.mean:.2f}" for name, interval in found.items())
         + f". Rank correlation of the matrices themselves: {raw.mean:.2f}.",

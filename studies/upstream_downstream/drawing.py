@@ -13,10 +13,11 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from companion.published import table
 from companion.records import RecordError, Results
-from companion.reports import DATASETS
-from modutils.plotting import COLORS, GREY, heat_table
-from modutils.statistics import Interval, mean_interval
+from companion.reports import DATASETS, spaced
+from modutils.plotting import COLORS, GREY, PUBLISHED, heat_table, interval_dots, note
+from modutils.statistics import mean_interval
 from studies.upstream_downstream.cells import MEASURES, ORDER
 from studies.upstream_downstream.runs import DOWNSTREAM, LEAST_ACCURACY, UPSTREAM, Runs
 
@@ -46,70 +47,31 @@ BLOCKS = {"within downstream": (DOWNSTREAM, DOWNSTREAM), "within upstream": (UPS
 BLOCKS |= {"across the sides": (DOWNSTREAM, UPSTREAM)}
 IMAGES = {"mnist": 10_000, "fashion-mnist": 10_000, "digits": 500}
 
-# --- read off the published plots, networks of 500 epochs -------------------------------------------------------------
-
-_L2, _L1 = (1e-5, 10**-1.5), (1e-5, 1e-3, 10**-2.5)
-_P = (0.05, 0.7)
+# --- read off the published plots: networks of 500 epochs, with an error of about 0.01 -------------------------------
 
 
-def _levels(dropout: Sequence[float], l2: Sequence[float], l1: Sequence[float]) -> dict[str, dict[float, float]]:
-    """Published levels by strength: of dropout at 0.05 and 0.7, of L2 and L1 at ``_L2`` and ``_L1``."""
-    return {kind: dict(zip(x, y)) for kind, x, y in (("dropout", _P, dropout), ("l2", _L2, l2), ("l1", _L1, l1))}  # noqa: B905
+def published_levels(
+    quantity: str, measure: str | None = None, form: str | None = None, layer: int | None = None
+) -> dict[str, dict[float, float]]:
+    """Published levels by regulariser and strength; nothing where the plots were not read."""
+    found: dict[str, dict[float, float]] = {}
+    for row in table("upstream_downstream", "published_levels"):
+        if [row[name] for name in ("quantity", "measure", "form", "layer")] == [quantity, measure, form, layer]:
+            for column, level in row.items():
+                kind, _, strength = column.partition(" ")
+                if kind in KINDS and level is not None:
+                    power = strength.removeprefix("10^")
+                    at = float(strength) if power == strength else 10 ** float(power)
+                    found.setdefault(kind, {})[at] = level
+    return found
 
 
-PUBLISHED_Q = {
-    ("covariance", "raw"): _levels((0.11, 0.26), (0.115, 0.12), (0.115, 0.11, 0.10)),
-    ("covariance", "normalised"): _levels((0.11, 0.24), (0.11, 0.155), (0.11, 0.115, 0.08)),
-    ("input_sensitivity", "raw"): _levels((0.15, 0.40), (0.10, 0.155), (0.115, 0.17, 0.145)),
-    ("input_sensitivity", "normalised"): _levels((0.145, 0.39), (0.10, 0.165), (0.115, 0.13, 0.10)),
-    ("loss_hessian", "raw"): _levels((0.115, 0.21), (0.11, 0.13), (0.12, 0.18, 0.05)),
-    ("loss_hessian", "normalised"): _levels((0.115, 0.205), (0.11, 0.15), (0.11, 0.125, 0.115)),
-    ("output_sensitivity", "raw"): _levels((0.11, 0.205), (0.11, 0.12), (0.12, 0.23, 0.065)),
-    ("output_sensitivity", "normalised"): _levels((0.11, 0.20), (0.11, 0.16), (0.11, 0.13, 0.115)),
-}
-#: Of the same measures, before training.
+PUBLISHED_Q = {measure: published_levels("q", *measure) for measure in MEASURES}
+#: Q of the same measures, before training.
 PUBLISHED_UNTRAINED = {
-    ("covariance", "raw"): 0.10,
-    ("covariance", "normalised"): 0.098,
-    ("input_sensitivity", "raw"): 0.085,
-    ("input_sensitivity", "normalised"): 0.08,
-    **{(measure, form): 0.105 for measure in ORDER[:2] for form in ("raw", "normalised")},
-}
-_UPSTREAM_NUMBERS = _levels((), (3.8, 2.0), (3.2, 2.2, 1.8))
-PUBLISHED_NUMBERS = {
-    **{(measure, form): _UPSTREAM_NUMBERS for measure in ORDER[2:] for form in ("raw", "normalised")},
-    **{(measure, "raw"): _levels((), (3.8, 5.5), (4.1, 3.0, 1.9)) for measure in ORDER[:2]},
-    **{(measure, "normalised"): _levels((3.9, 3.4), (3.9, 3.9), (4.0, 3.6, 3.2)) for measure in ORDER[:2]},
-}
-PUBLISHED_LAYERS = {
-    (("covariance", "raw"), 0): _levels((0.11, 0.24), (), ()),
-    (("covariance", "raw"), 1): _levels((0.12, 0.28), (0.12, 0.195), ()),
-    (("input_sensitivity", "raw"), 0): _levels((0.15, 0.50), (0.09, 0.11), (0.105, 0.145)),
-    (("input_sensitivity", "raw"), 1): _levels((0.15, 0.27), (0.11, 0.20), (0.13, 0.19)),
-}
-#: Means of the blocks of Figure 4, trained and untrained.
-PUBLISHED_BLOCKS = {
-    "within downstream": (0.54, 0.58),
-    "within upstream": (0.64, 0.36),
-    "across the sides": (0.32, 0.26),
-}
-PUBLISHED_EXAMPLES = {"0.1": 0.128, "0.3": 0.166, "0.5": 0.196, "0.7": 0.232}
-PUBLISHED_OUTCOME: dict[str, dict[str, dict[float, float]]] = {
-    "test_accuracy": {
-        "dropout": {0.05: 0.98, 0.7: 0.95},
-        "l2": {1e-5: 0.98, 1e-3: 0.976, 1e-2: 0.92, 10**-1.5: 0.857},
-        "l1": {1e-5: 0.978, 1e-3: 0.953},
-    },
-    "sparsity": {
-        "dropout": {0.0: 0.29, 0.05: 0.23, 0.7: 0.25},
-        "l2": {1e-5: 0.29, 1e-3: 0.43, 10**-1.5: 0.92},
-        "l1": {1e-5: 0.57, 1e-3: 0.90, 10**-2.5: 0.97},
-    },
-    "sum_squares": {
-        "dropout": {0.0: 580, 0.05: 1100, 0.7: 2400},
-        "l2": {1e-5: 580, 1e-3: 100, 10**-1.5: 10},
-        "l1": {1e-5: 500, 1e-3: 200},
-    },
+    (row["measure"], row["form"]): row["untrained"]
+    for row in table("upstream_downstream", "published_levels")
+    if row["untrained"] is not None
 }
 PUBLISHED_LABEL = "published (read off, 500 epochs)"
 
@@ -117,39 +79,18 @@ PUBLISHED_LABEL = "published (read off, 500 epochs)"
 # --- what the figures share -------------------------------------------------------------------------------------------
 
 
-def about(runs: Runs, *parts: str) -> str:
-    """Data, networks, n and how they were trained, in words."""
+def caption(made: Figure, runs: Runs, *parts: str) -> Figure:
+    """Data, networks, n and how they were trained in small print below a figure, and more; the figure."""
     epochs = runs.params["epochs"]
     regime = f"{epochs} epochs" if runs.params["regime"] == "fixed" else f"early stopping, at most {epochs} epochs"
-    total, kept = runs.kept.size, int(runs.kept.sum())
     count = f"{len(runs.seeds)}{'' if len(runs.seeds) == runs.planned else f' of {runs.planned}'}"
-    return (
-        "; ".join(
-            (
-                f"{DATASETS[runs.dataset]}, {spaced(IMAGES[runs.dataset])} test images",
-                f"hidden layers {runs.params['hidden'].replace('-', '–')}, {regime}",
-                f"{count} {'run' if len(runs.seeds) == 1 else 'runs'} of {len(runs.settings)} networks, "
-                f"{kept} of {total} reach {LEAST_ACCURACY:.0%} test accuracy and count".replace("%", "\u00a0%"),
-                *parts,
-            )
-        )
-        + "."
+    words = (
+        images_of(runs.dataset),
+        f"hidden layers {runs.params['hidden'].replace('-', '–')}, {regime}",
+        f"{count} {'run' if len(runs.seeds) == 1 else 'runs'} of {len(runs.settings)} networks, {int(runs.kept.sum())} "
+        f"of {runs.kept.size} reach {100 * LEAST_ACCURACY:.0f}\u00a0% test accuracy and count",
     )
-
-
-def spaced(number: int) -> str:
-    """A whole number with thin spaces between thousands, four digits without."""
-    return f"{number:,}".replace(",", "\u2009") if number >= 10_000 else str(number)
-
-
-def interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """Mean and interval of the finite values, the mean alone where there is one, NaN where there is none."""
-    array = np.asarray(values, dtype=float)
-    array = array[np.isfinite(array)]
-    if array.size > 1:
-        return mean_interval(array)
-    only = float(array[0]) if array.size else float("nan")
-    return Interval(only, only, only, array.size)
+    return note(made, "; ".join((*words, *parts)) + ".")
 
 
 def average(values: np.ndarray, axis: int | tuple[int, ...] = 0) -> np.ndarray:
@@ -157,12 +98,23 @@ def average(values: np.ndarray, axis: int | tuple[int, ...] = 0) -> np.ndarray:
     return np.ma.filled(np.ma.masked_invalid(values).mean(axis), np.nan)
 
 
-def in_words(strength: float, kind: str) -> str:
-    """A strength as it is said: p as a decimal, the others as a power of ten."""
+def mean_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard error over the first axis without NaN; NaN where there are too few values."""
+    own = np.ma.masked_invalid(values)
+    error = own.std(0, ddof=1) / np.sqrt(own.count(0))
+    return np.ma.filled(own.mean(0), np.nan), np.ma.filled(error, np.nan)
+
+
+def in_words(kind: str, strength: float) -> str:
+    """A setting as it is said: p as a decimal, the others as a power of ten."""
     if kind == "dropout":
-        return f"{strength:.2g}"
-    exponent = np.log10(strength)
-    return rf"$10^{{{exponent:.3g}}}$".replace("-", "−")
+        return f"p = {strength:.2g}"
+    return rf"{KINDS[kind]} = $10^{{{np.log10(strength):.3g}}}$".replace("-", "−")
+
+
+def images_of(dataset: str) -> str:
+    """The images that networks are looked at with, in words."""
+    return f"{DATASETS[dataset]}, {spaced(IMAGES[dataset])} test images"
 
 
 def recorded(results: Results, stage: str, dataset: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -216,10 +168,8 @@ def curve(
     **style
         Of the line, such as ``linestyle``.
     """
-    own = np.ma.masked_invalid(values[:, runs.places(kind)])
-    mean, count = np.ma.filled(own.mean(0), np.nan), own.count(0)
-    spread = np.ma.filled(own.std(0, ddof=1), 0.0) if len(own) > 1 else np.zeros(len(mean))
-    error = spread / np.sqrt(np.maximum(count, 1))
+    own = values[:, runs.places(kind)]
+    count, (mean, error) = np.isfinite(own).sum(0), mean_error(own)
     x = runs.axis(kind) if axis == "common" else runs.strengths(kind)
     drawn = count > 0
     color = color or KIND_COLORS[kind]
@@ -242,16 +192,7 @@ def published_marks(ax: Axes, levels: Mapping[str, Mapping[float, float]]) -> No
     for kind, points in levels.items():
         for strength, level in points.items():
             x = strength if kind == "dropout" else (np.log10(strength) - lowest) / (highest[kind] - lowest)
-            ax.plot(
-                x,
-                level,
-                _MARKERS[kind],
-                markersize=_SIZES[kind] + 1.5,
-                markerfacecolor="none",
-                markeredgecolor=GREY,
-                markeredgewidth=1.0,
-                zorder=4,
-            )
+            ax.plot(x, level, **PUBLISHED | {"marker": _MARKERS[kind], "markersize": _SIZES[kind] + 1.5, "color": GREY})
 
 
 def has_published(runs: Runs) -> bool:
@@ -259,25 +200,63 @@ def has_published(runs: Runs) -> bool:
     return runs.dataset == "mnist" and runs.params["hidden"] == "64-64"
 
 
-def kind_legend(made: Figure, runs: Runs, *, published: bool, untrained: bool = True) -> None:
-    """What curves, bands and grey markers mean, above the panels."""
+def kinds_of(runs: Runs) -> list[str]:
+    """The regularisers that the runs have."""
+    return [kind for kind in KINDS if any(setting.kind == kind for setting in runs.settings)]
+
+
+def curve_row(axes: Sequence[Axes], runs: Runs, name: str, form: str, label: str, *, layer: int | None = None) -> None:
+    """A quantity along every regulariser in four panels, one a measure, beside untrained networks and published levels.
+
+    Parameters
+    ----------
+    axes : sequence of Axes
+        Four.
+    runs : Runs
+    name : str
+        A recorded quantity, (R, S, layers, 8).
+    form : {"raw", "normalised"}
+    label : str
+        Of the row.
+    layer : int, optional
+        Default: the mean over layers.
+    """
+    values = average(runs.of(name), axis=2) if layer is None else runs.of(name)[:, :, layer]
+    for ax, measure in zip(axes, BY_SIDE, strict=True):
+        index = MEASURES.index((measure, form))
+        if runs.fresh:
+            fresh = untrained_of(runs, name)[..., index]
+            bands(ax, fresh.mean(1) if layer is None else fresh[:, layer])
+        for kind in kinds_of(runs):
+            curve(ax, runs, kind, values[:, :, index])
+        if has_published(runs):
+            published_marks(ax, published_levels(name, measure, form, layer))
+        ax.set_xlim(-0.06, 1.02)
+        ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+        ax.grid(True, axis="y")
+    axes[0].set_ylabel(label)
+
+
+def curve_frame(made: Figure, top: Sequence[Axes], runs: Runs) -> None:
+    """Measures above the panels of :func:`curve_row`, the axis below, and what curves, bands and grey marks mean."""
+    measure_titles(top)
+    made.supxlabel("strength of the regulariser (common axis)", fontsize=11)
     handles: list[Any] = [
-        Line2D([], [], color=KIND_COLORS[kind], marker=_MARKERS[kind], markersize=_SIZES[kind] + 0.5, label=label)
-        for kind, label in KINDS.items()
-        if any(setting.kind == kind for setting in runs.settings)
+        Line2D([], [], color=KIND_COLORS[kind], marker=_MARKERS[kind], markersize=_SIZES[kind] + 0.5, label=KINDS[kind])
+        for kind in kinds_of(runs)
     ]
-    if untrained:
+    if runs.fresh:
         handles.append(Patch(color="#d2d2d2", label="untrained ±1, 2, 3 s.d."))
-    if published:
-        look: dict[str, Any] = {"linestyle": "", "markerfacecolor": "none", "markeredgecolor": GREY}
-        handles.append(tuple(Line2D([], [], marker=marker, **look) for marker in _MARKERS.values()))
+    if has_published(runs):
+        look = PUBLISHED | {"markersize": 6, "color": GREY}
+        handles.append(tuple(Line2D([], [], **look | {"marker": marker}) for marker in _MARKERS.values()))
     labels = [PUBLISHED_LABEL if isinstance(handle, tuple) else handle.get_label() for handle in handles]
     made.legend(
         handles,
         labels,
         handler_map={tuple: HandlerTuple(ndivide=None)},
         loc="outside upper center",
-        ncols=3 if published else 4,
+        ncols=3 if has_published(runs) else 4,
         columnspacing=1.4,
         handlelength=1.9,
     )
@@ -289,17 +268,16 @@ COMMON_AXIS = (
 HOLLOW = "hollow coloured markers: some runs fall below the bar"
 
 
-def finish(ax: Axes) -> None:
-    ax.set_xlim(-0.06, 1.02)
-    ax.set_xticks([0, 0.5, 1], ["0", "½", "1"])
-    ax.grid(axis="y", color="#ececec", linewidth=0.7)
-    ax.set_axisbelow(True)
+def measure_titles(axes: Sequence[Axes]) -> None:
+    """The four measures above a row of panels, in the colours of their sides."""
+    for ax, measure in zip(axes, BY_SIDE, strict=True):
+        title = NAMES[measure].replace(" ", "\n") if " " in NAMES[measure] else f"\n{NAMES[measure]}"
+        ax.set_title(title, fontsize=10, color=UP if measure in BY_SIDE[:2] else DOWN)
 
 
-def measure_title(ax: Axes, measure: str) -> None:
-    side = "upstream" if measure in BY_SIDE[:2] else "downstream"
-    title = NAMES[measure].replace(" ", "\n") if " " in NAMES[measure] else f"\n{NAMES[measure]}"
-    ax.set_title(title, fontsize=10, color=UP if side == "upstream" else DOWN)
+def strength_name(kind: str) -> str:
+    """What an axis of strengths is called."""
+    return "dropout rate p" if kind == "dropout" else f"{KINDS[kind]} strength"
 
 
 def agreement_table(ax: Axes, values: np.ndarray, **options: Any) -> AxesImage:
@@ -326,35 +304,21 @@ def per_run(values: np.ndarray) -> np.ndarray:
 
 
 def block_dots(
-    ax: Axes,
-    trained: Mapping[str, np.ndarray],
-    untrained: Mapping[str, np.ndarray],
-    published: Mapping[str, tuple[float, float]] | None,
+    ax: Axes, trained: Mapping[str, np.ndarray], untrained: Mapping[str, np.ndarray], *, published: bool = False
 ) -> None:
     """Means of the three blocks with intervals, trained (filled) and untrained (hollow), beside published ones."""
-    colors = {"within downstream": DOWN, "within upstream": UP, "across the sides": COLORS[6]}
-    for row, (name, color) in enumerate(colors.items()):
-        for values, filled, offset in ((trained[name], True, -0.16), (untrained[name], False, 0.16)):
-            found = interval(values)
-            if found.n > 1:
-                ax.plot([found.low, found.high], [row + offset] * 2, color=color, linewidth=2, solid_capstyle="butt")
-            ax.plot(found.mean, row + offset, "o", color=color, markerfacecolor=color if filled else "white")
-        if published:
-            for level, offset in zip(published[name], (-0.16, 0.16), strict=True):
-                ax.plot(level, row + offset, "|", color=GREY, markersize=13, markeredgewidth=2, zorder=1)
-    ax.set_yticks(range(3), list(colors))
-    ax.set_ylim(2.5, -0.5)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color="#e5e5e5", linewidth=0.8)
-    ax.set_axisbelow(True)
+    names, colors = list(BLOCKS), [DOWN, UP, COLORS[6]]
+    for values, filled, offset in ((trained, True, -0.16), (untrained, False, 0.16)):
+        found = [mean_interval(values[name]) for name in names]
+        interval_dots(ax, names, found, colors=colors, offset=offset, filled=filled)
+    look: dict[str, Any] = {"marker": "o", "color": "#333333", "linestyle": ""}
     handles = [
-        Line2D([], [], marker="o", color="#333333", linestyle="", label="trained"),
-        Line2D([], [], marker="o", color="#333333", linestyle="", markerfacecolor="white", label="untrained"),
+        Line2D([], [], **look, label="trained"),
+        Line2D([], [], **look, markerfacecolor="white", label="untrained"),
     ]
     if published:
-        handles.append(
-            Line2D(
-                [], [], marker="|", color=GREY, linestyle="", markersize=11, markeredgewidth=2, label=PUBLISHED_LABEL
-            )
-        )
+        bar: dict[str, Any] = PUBLISHED | {"marker": "|", "color": GREY, "markeredgewidth": 2, "zorder": 1}
+        for row, levels in enumerate(table("upstream_downstream", "published_blocks")):
+            ax.plot([levels["trained"], levels["untrained"]], [row - 0.16, row + 0.16], **bar | {"markersize": 13})
+        handles.append(Line2D([], [], **bar | {"markersize": 11}, label=PUBLISHED_LABEL))
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.3, -0.32), ncols=3, handletextpad=0.3)

@@ -7,7 +7,7 @@ MNIST networks carry the levels of the published plots in grey, read off with an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,19 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from companion.records import Results
 from companion.reports import DATASETS
-from modutils.plotting import COLORS, DIVERGING, GREY, SEQUENTIAL, WIDTH, figure, letters, note
+from modutils.plotting import (
+    COLORS,
+    DIVERGING,
+    GREY,
+    PUBLISHED,
+    SEQUENTIAL,
+    WIDTH,
+    figure,
+    interval_dots,
+    letters,
+    note,
+)
+from modutils.statistics import mean_interval
 from studies.upstream_downstream import cells
 from studies.upstream_downstream.cells import MEASURES
 from studies.upstream_downstream.drawing import (
@@ -28,70 +40,41 @@ from studies.upstream_downstream.drawing import (
     DOWN,
     HOLLOW,
     HUES,
-    IMAGES,
     KIND_COLORS,
     KINDS,
     NAMES,
-    PUBLISHED_BLOCKS,
-    PUBLISHED_EXAMPLES,
     PUBLISHED_LABEL,
-    PUBLISHED_LAYERS,
-    PUBLISHED_NUMBERS,
-    PUBLISHED_OUTCOME,
-    PUBLISHED_Q,
     SHORT,
     UP,
-    about,
     agreement_table,
     average,
-    bands,
     block_dots,
     block_means,
-    curve,
-    finish,
+    caption,
+    curve_frame,
+    curve_row,
     has_published,
+    images_of,
     in_words,
-    interval,
-    kind_legend,
-    measure_title,
+    kinds_of,
+    mean_error,
     per_run,
-    published_marks,
+    published_levels,
     recorded,
-    spaced,
+    strength_name,
     untrained_of,
 )
 from studies.upstream_downstream.runs import LEAST_ACCURACY, Runs
 
 
-def _panels(
-    runs: Runs,
-    name: str,
-    label: str,
-    published: Mapping[tuple[str, str], Mapping[str, Mapping[float, float]]],
-    *notes: str,
-) -> Figure:
-    """Eight panels of a quantity (R, S, L, 8) averaged over layers: one per measure, raw above, normalised below."""
-    values, shown = average(runs.of(name), axis=2), has_published(runs)
+def _panels(runs: Runs, name: str, label: str, *notes: str) -> Figure:
+    """Eight panels of a quantity averaged over layers: one per measure, raw above, normalised below."""
     made, axes = plt.subplots(2, 4, figsize=(WIDTH, 4.9), sharex=True, sharey=True)
-    for row, form in enumerate(("raw", "normalised")):
-        for ax, measure in zip(axes[row], BY_SIDE, strict=True):
-            index = MEASURES.index((measure, form))
-            if runs.fresh:
-                bands(ax, untrained_of(runs, name)[:, :, index].mean(1))
-            for kind in KINDS:
-                if any(setting.kind == kind for setting in runs.settings):
-                    curve(ax, runs, kind, values[:, :, index])
-            if shown:
-                published_marks(ax, published[measure, form])
-            finish(ax)
-        axes[row, 0].set_ylabel(f"{form}\n{label}")
-    for ax, measure in zip(axes[0], BY_SIDE, strict=True):
-        measure_title(ax, measure)
-    made.supxlabel("strength of the regulariser (common axis)", fontsize=11)
-    kind_legend(made, runs, published=shown, untrained=bool(runs.fresh))
+    for row, form in zip(axes, ("raw", "normalised"), strict=True):
+        curve_row(row, runs, name, form, f"{form}\n{label}")
+    curve_frame(made, axes[0], runs)
     fresh = f"{len(runs.fresh['q'])} untrained networks" if runs.fresh else "no untrained networks recorded"
-    note(made, about(runs, "bars: ± s.e.m. over runs, layers averaged", fresh, *notes, COMMON_AXIS, HOLLOW))
-    return made
+    return caption(made, runs, "bars: ± s.e.m. over runs, layers averaged", fresh, *notes, COMMON_AXIS, HOLLOW)
 
 
 # --- the idea ---------------------------------------------------------------------------------------------------------
@@ -267,13 +250,12 @@ def measures_overview() -> Figure:
                 markeredgewidth=1.6,
             )
         ax.text(x + 0.55, 0.82, words, va="center", fontsize=11)
-    note(
+    return note(
         made,
         "h: activity of a unit, μ: its mean, x: pixels, y: logits, L: cross-entropy; ⟨ ⟩: mean over test images, "
         "a dot: sum over pixels or logits. The absolute value stands outside the mean and the normalisation is "
         "that of a correlation, as in the authors' code; the printed equations differ in both.",
     )
-    return made
 
 
 def _card(ax: Axes, x: float, y: float, width: float, measure: str) -> None:
@@ -301,6 +283,7 @@ def _card(ax: Axes, x: float, y: float, width: float, measure: str) -> None:
 def sorted_matrices(results: Results, dataset: str, params: Mapping[str, Any]) -> Figure:
     """Figure 3, top: normalised covariance of the first layer at four dropout rates, units sorted by module."""
     found = recorded(results, "examples", dataset, params)[0]
+    published = published_levels("examples", "covariance", "normalised", 0)["dropout"]
     made, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.9))
     for ax in axes.flat:
         ax.set_axis_off()  # a grid may lack a rate
@@ -317,18 +300,17 @@ def sorted_matrices(results: Results, dataset: str, params: Mapping[str, Any]) -
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[:].set_visible(True)
-        beside = f" (published {PUBLISHED_EXAMPLES[rate]:.3f})" if dataset == "mnist" else ""
+        beside = f" (published {published[float(rate)]:.3f})" if dataset == "mnist" else ""
         ax.set_title(f"p = {rate}\nQ = {example['q']:.3f}{beside}", fontsize=10.5)
     bar = made.colorbar(image, ax=axes, fraction=0.03, pad=0.02)
     bar.set_label("normalised covariance of two units")
     epochs = params["epochs"]
-    note(
+    return note(
         made,
-        f"{DATASETS[dataset]}, {spaced(IMAGES[dataset])} test images; first hidden layer, {len(labels)} units, "
+        f"{images_of(dataset)}; first hidden layer, {len(labels)} units, "
         f"{epochs} epochs, one run (seed 0); squares: modules, units without one last; "
         "rows and columns are the same units, diagonal set to 0; the published networks had 500 epochs.",
     )
-    return made
 
 
 def _by_module(matrix: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, list[int]]:
@@ -343,7 +325,7 @@ def _by_module(matrix: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, list
 @figure
 def q_curves(runs: Runs) -> Figure:
     """Figure 3, bottom: modularity against the strength of each regulariser, for the eight measures."""
-    return _panels(runs, "q", "modularity Q*", PUBLISHED_Q)
+    return _panels(runs, "q", "modularity Q*")
 
 
 # --- figure 4 ---------------------------------------------------------------------------------------------------------
@@ -361,26 +343,19 @@ def agreement_maps(runs: Runs) -> Figure:
     after.set_title("element-centric similarity of modules, trained")
     change.set_title("trained minus untrained")
     means, before = block_means(similarity.mean(2)), block_means(fresh.mean(1))
-    block_dots(
-        blocks,
-        {name: per_run(values) for name, values in means.items()},
-        before,
-        PUBLISHED_BLOCKS if has_published(runs) else None,
-    )
+    by_run = {name: per_run(values) for name, values in means.items()}
+    block_dots(blocks, by_run, before, published=has_published(runs))
     blocks.set_title("means of the blocks")
     blocks.set_xlim(0, 0.9)
     letters([after, change, blocks])
-    note(
+    return caption(
         made,
-        about(
-            runs,
-            "means over networks and hidden layers",
-            f"{len(fresh)} untrained networks",
-            "blue names: downstream, orange: upstream, ′: normalised",
-            "c: bars are 95\u00a0% intervals over runs, or over untrained networks",
-        ),
+        runs,
+        "means over networks and hidden layers",
+        f"{len(fresh)} untrained networks",
+        "blue names: downstream, orange: upstream, ′: normalised",
+        "c: bars are 95\u00a0% intervals over runs, or over untrained networks",
     )
-    return made
 
 
 # --- supplement -------------------------------------------------------------------------------------------------------
@@ -398,7 +373,7 @@ _OUTCOME = {
 @figure
 def training_outcome(runs: Runs) -> Figure:
     """Figure S1: accuracy and size of the weights against the strength of each regulariser, of all networks."""
-    kinds = [kind for kind in KINDS if any(setting.kind == kind for setting in runs.settings)]
+    kinds, published = kinds_of(runs), PUBLISHED | {"marker": "s", "markersize": 6, "color": GREY}
     made, axes = plt.subplots(
         len(_OUTCOME), len(kinds), figsize=(WIDTH, 9.2), sharex="col", sharey="row", squeeze=False
     )
@@ -406,20 +381,19 @@ def training_outcome(runs: Runs) -> Figure:
         for ax, kind in zip(axes[row], kinds, strict=True):
             own, x = np.asarray(runs[name], dtype=float)[:, runs.places(kind)], runs.strengths(kind)
             ax.plot(x, own.T, color=KIND_COLORS["l2"], linewidth=0.6, alpha=0.7)
-            error = own.std(0, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.zeros(len(x))
-            ax.errorbar(x, own.mean(0), error, color="black", linewidth=1.4, marker="o", markersize=2.5)
+            ax.errorbar(x, *mean_error(own), color="black", linewidth=1.4, marker="o", markersize=2.5)
             if name in runs.fresh:
                 ax.axhline(float(untrained_of(runs, name).mean()), color=GREY, linewidth=1.2, linestyle="--", zorder=0)
             if name == "test_accuracy":
                 ax.axhline(LEAST_ACCURACY, color=COLORS[1], linewidth=1, linestyle=":")
             if has_published(runs):
-                points = PUBLISHED_OUTCOME.get(name, {}).get(kind, {})
-                ax.plot(list(points), list(points.values()), "s", color=GREY, markerfacecolor="none", markersize=6)
+                points = published_levels(name).get(kind, {})
+                ax.plot(list(points), list(points.values()), **published)
             if kind != "dropout":
                 ax.set_xscale("log")
             if name in ("sum_squares", "sum_absolute"):
                 ax.set_yscale("log")
-            ax.grid(axis="y", color="#ececec", linewidth=0.7)
+            ax.grid(True, axis="y")
         if name in ("sum_squares", "sum_absolute") and runs.kept.any():
             axes[row, 0].set_ylim(bottom=0.3 * float(np.nanmin(runs.of(name))))
         axes[row, 0].set_ylabel(label)
@@ -427,7 +401,7 @@ def training_outcome(runs: Runs) -> Figure:
         ax.set_ylim(0, 1.03)
     for column, kind in enumerate(kinds):
         axes[0, column].set_title(KINDS[kind])
-        axes[-1, column].set_xlabel("dropout rate p" if kind == "dropout" else f"{KINDS[kind]} strength")
+        axes[-1, column].set_xlabel(strength_name(kind))
     handles = [
         Line2D([], [], color="black", marker="o", markersize=3, label="mean ± s.e.m."),
         Line2D([], [], color=KIND_COLORS["l2"], linewidth=0.8, label="one run"),
@@ -435,18 +409,14 @@ def training_outcome(runs: Runs) -> Figure:
         Line2D([], [], color=COLORS[1], linestyle=":", label="bar of 80\u00a0%"),
     ]
     if has_published(runs):
-        look: dict[str, Any] = {"linestyle": "", "color": GREY, "markerfacecolor": "none"}
-        handles.append(Line2D([], [], marker="s", **look, label=PUBLISHED_LABEL))
+        handles.append(Line2D([], [], **published, label=PUBLISHED_LABEL))
     made.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.4, handlelength=1.7)
-    note(
+    return caption(
         made,
-        about(
-            runs,
-            "here all networks are drawn, but the smallest Σ of those below the bar fall out of the panels",
-            "weights of the three matrices, without biases",
-        ),
+        runs,
+        "here all networks are drawn, but the smallest Σ of those below the bar fall out of the panels",
+        "weights of the three matrices, without biases",
     )
-    return made
 
 
 @figure
@@ -464,25 +434,13 @@ def search_gains(results: Results, dataset: str, params: Mapping[str, Any]) -> F
         low, high = 0.9 * min(x.min(), y.min()), 1.05 * max(x.max(), y.max())
         ax.plot([low, high], [low, high], color=GREY, linewidth=1, zorder=0)
         ax.scatter(x, y, s=16, color=COLORS[0], alpha=0.6, linewidths=0)
-        ax.set_xlim(low, high)
-        ax.set_ylim(low, high)
-        ax.set_aspect("equal")
+        ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         ax.locator_params(nbins=5)
         above, below = (y > x + 1e-6).mean(), (y < x - 1e-6).mean()
-        ax.text(
-            0.04,
-            0.96,
-            f"above: {100 * above:.0f}\u00a0%\nbelow: {100 * below:.0f}\u00a0%",
-            transform=ax.transAxes,
-            va="top",
-            fontsize=10,
-        )
-    left.set_title("spectral start, then steps")
-    left.set_xlabel("Q, spectral start only")
-    left.set_ylabel("Q*, with 5000 steps")
-    right.set_title("where 1000 steps start")
-    right.set_xlabel("Q* from one module")
-    right.set_ylabel("Q* from the spectral start")
+        words = f"above: {100 * above:.0f}\u00a0%\nbelow: {100 * below:.0f}\u00a0%"
+        ax.text(0.04, 0.96, words, transform=ax.transAxes, va="top", fontsize=10)
+    left.set(title="spectral start, then steps", xlabel="Q, spectral start only", ylabel="Q*, with 5000 steps")
+    right.set(title="where 1000 steps start", xlabel="Q* from one module", ylabel="Q* from the spectral start")
 
     rows = {
         "spectral start only": "spectral",
@@ -494,60 +452,36 @@ def search_gains(results: Results, dataset: str, params: Mapping[str, Any]) -> F
     }
     best = np.max([joined[name].reshape(-1, joined[name].shape[-1]).max(0) for name in joined], axis=0)
     ax = lower.subplots()
-    for row, name in enumerate(rows.values()):
-        short = (best - joined[name].reshape(-1, len(best))).mean(0)
-        mean = interval(short)
-        color = COLORS[1] if name == "ours" else COLORS[0]
-        ax.plot([mean.low, mean.high], [row, row], color=color, linewidth=2)
-        ax.plot(mean.mean, row, "o", color=color)
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color="#e5e5e5", linewidth=0.8)
-    ax.axvline(0, color=GREY, linewidth=1, zorder=0)
+    short = [mean_interval((best - joined[name].reshape(-1, len(best))).mean(0)) for name in rows.values()]
+    colors = [COLORS[1] if name == "ours" else COLORS[0] for name in rows.values()]
+    interval_dots(ax, list(rows), short, colors=colors, reference=0)
     ax.locator_params(axis="x", nbins=4)
     ax.set_xlabel("modularity below the best found")
     ax.set_title("what is left to find")
     letters([left, right, ax])
     steps, restarts = cells.SEARCH[dataset]
-    note(
+    return note(
         made,
         f"{DATASETS[dataset]}, {params['epochs']} epochs; {len(best)} matrices, a random 5\u00a0% of {len(found)} "
         f"{'run' if len(found) == 1 else 'runs'}; a, b: one chain each; c: four searches each, "
         "bars are 95\u00a0% intervals over matrices; ours: the best of "
         f"{restarts} chains of {steps} steps, each from the best so far with some units moved.",
     )
-    return made
 
 
 @figure
 def q_by_layer(runs: Runs) -> Figure:
     """Figure S3: figure 3 split by hidden layer; grey panels are the deeper layer."""
-    values, shown = runs.of("q"), has_published(runs)
-    layers = values.shape[2]
+    layers = runs.of("q").shape[2]
     made, axes = plt.subplots(2 * layers, 4, figsize=(WIDTH, 1.85 * 2 * layers), sharex=True, sharey=True)
-    for row in range(2 * layers):
-        form, layer = ("raw", "normalised")[row // layers], row % layers
-        for ax, measure in zip(axes[row], BY_SIDE, strict=True):
-            index = MEASURES.index((measure, form))
-            if runs.fresh:
-                bands(ax, untrained_of(runs, "q")[:, layer, index])
-            for kind in KINDS:
-                if any(setting.kind == kind for setting in runs.settings):
-                    curve(ax, runs, kind, values[:, :, layer, index])
-            if shown:
-                published_marks(ax, PUBLISHED_LAYERS.get(((measure, form), layer), {}))
-            finish(ax)
-            if layer % 2:
+    for row, (form, layer) in zip(axes, product(("raw", "normalised"), range(layers)), strict=True):
+        curve_row(row, runs, "q", form, f"{form}\nlayer {layer + 1}", layer=layer)
+        if layer % 2:
+            for ax in row:
                 ax.set_facecolor("#eef3f6")
-        axes[row, 0].set_ylabel(f"{form}\nlayer {layer + 1}")
-    for ax, measure in zip(axes[0], BY_SIDE, strict=True):
-        measure_title(ax, measure)
-    made.supxlabel("strength of the regulariser (common axis)", fontsize=11)
+    curve_frame(made, axes[0], runs)
     made.supylabel("modularity Q*", fontsize=11)
-    kind_legend(made, runs, published=shown, untrained=bool(runs.fresh))
-    note(made, about(runs, "bars: ± s.e.m. over runs", COMMON_AXIS, HOLLOW))
-    return made
+    return caption(made, runs, "bars: ± s.e.m. over runs", COMMON_AXIS, HOLLOW)
 
 
 @figure
@@ -557,7 +491,6 @@ def effective_numbers(runs: Runs) -> Figure:
         runs,
         "effective_number",
         "modules",
-        PUBLISHED_NUMBERS,
         "exp of the entropy of the module sizes, used units only",
         "published numbers: one for the measures of a side",
     )
@@ -571,7 +504,7 @@ _STRENGTHS = {"l2": (1e-5, 1e-4, 1e-3, 1e-2), "l1": (1e-5, 1e-4, 1e-3, 10**-2.5)
 def agreement_by_strength(runs: Runs) -> Figure:
     """Figure S5: agreement of all measures at four strengths of each regulariser, and its difference to untrained."""
     similarity, fresh = runs.of("similarity"), untrained_of(runs, "similarity").mean((0, 1))
-    kinds = [kind for kind in KINDS if any(setting.kind == kind for setting in runs.settings)]
+    kinds = kinds_of(runs)
     made, axes = plt.subplots(2 * len(kinds), 4, figsize=(WIDTH, 3.15 * len(kinds)), sharex=True, sharey=True)
     for pair, kind in enumerate(kinds):
         for ax in axes[2 * pair : 2 * pair + 2].flat:
@@ -582,8 +515,7 @@ def agreement_by_strength(runs: Runs) -> Figure:
             level = axes[2 * pair, column].imshow(mean, cmap=SEQUENTIAL, vmin=0, vmax=1)
             change = axes[2 * pair + 1, column].imshow(off, cmap=DIVERGING, vmin=-0.6, vmax=0.6)
             setting, count = runs.settings[place], int(runs.kept[:, place].sum())
-            name = "p" if kind == "dropout" else KINDS[kind]
-            axes[2 * pair, column].set_title(f"{name} = {in_words(setting.strength, kind)}, n = {count}", fontsize=9.5)
+            axes[2 * pair, column].set_title(f"{in_words(kind, setting.strength)}, n = {count}", fontsize=9.5)
             for ax in axes[2 * pair : 2 * pair + 2, column]:
                 ax.set_axis_on()
                 for line in (ax.axhline, ax.axvline):
@@ -594,15 +526,12 @@ def agreement_by_strength(runs: Runs) -> Figure:
                 ax.spines[:].set_visible(True)
         made.colorbar(level, ax=axes[2 * pair], fraction=0.02, pad=0.01, label="similarity")
         made.colorbar(change, ax=axes[2 * pair + 1], fraction=0.02, pad=0.01, label="− untrained")
-    note(
+    return caption(
         made,
-        about(
-            runs,
-            f"means over n networks and hidden layers, minus those of {len(runs.fresh['similarity'])} untrained ones",
-            f"measures in the order {', '.join(SHORT)}",
-        ),
+        runs,
+        f"means over n networks and hidden layers, minus those of {len(runs.fresh['similarity'])} untrained ones",
+        f"measures in the order {', '.join(SHORT)}",
     )
-    return made
 
 
 def _nearest(runs: Runs, kind: str) -> list[int]:

@@ -54,6 +54,30 @@ def test_interval_dots_draws_each_mean_and_interval_in_its_row(ax: Axes) -> None
         plotting.interval_dots(ax, ["a", "b"], [Interval(2, 1, 3, 5)])
 
 
+def test_a_second_series_has_marks_of_its_own_in_the_same_rows(ax: Axes) -> None:
+    intervals = [mean_interval([1.0]), mean_interval([])]
+    plotting.interval_dots(ax, ["a", "b"], intervals, offset=0.2, marker="s", size=4, filled=False)
+    plotting.name_rows(ax, ["a", "b"])
+    assert ax.xaxis.get_gridlines()[0].get_visible()  # a second call does not take the grid away
+    assert [line.get_marker() for line in ax.lines] == ["s", "s"]  # no bar without an interval
+    assert np.asarray(ax.lines[0].get_xydata()).tolist() == [[1, 0.2]]
+    assert (ax.lines[0].get_markersize(), ax.lines[0].get_markerfacecolor()) == (4, "white")
+    assert np.isnan(np.asarray(ax.lines[1].get_xdata(), dtype=float)).all()
+
+
+def test_rows_are_named_from_above_with_room_for_all(ax: Axes) -> None:
+    plotting.name_rows(ax, ["a", "b", "c"], fontsize=7)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert ax.get_yticklabels()[0].get_fontsize() == 7
+    assert ax.get_ylim() == (2.5, -0.5)
+
+
+def test_a_published_value_looks_the_same_in_the_legend(ax: Axes) -> None:
+    (mark,) = ax.plot(1, 2, **plotting.PUBLISHED, label="published")
+    (shown,) = ax.legend().get_lines()
+    assert (shown.get_marker(), shown.get_markerfacecolor()) == (mark.get_marker(), "none")
+
+
 def test_band_curves_draws_mean_and_students_interval(ax: Axes) -> None:
     values = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 4.0]])
     plotting.band_curves(ax, [0, 10], {"some": values, "one": values[:1]})
@@ -115,8 +139,9 @@ def test_letters_keep_the_titles() -> None:
 
 def test_a_note_stands_below_the_figure_in_lines_that_fit() -> None:
     made = plt.figure(figsize=(4, 2))
-    plotting.note(made, "word " * 40)
+    returned = plotting.note(made, "word " * 40)
     (text,) = made.texts
+    assert returned is made
     assert text.get_text().count("\n") >= 2
     assert text.get_window_extent().y1 <= 0
     assert text.get_window_extent().width <= 4 * made.dpi

@@ -19,6 +19,38 @@ def test_interval_is_students() -> None:
     np.testing.assert_allclose([found.mean, found.low, found.high], [values.mean(), expected.low, expected.high])
 
 
+def test_few_values_are_a_mean_without_an_interval_and_nan_does_not_count() -> None:
+    nan = np.nan
+    found = statistics.mean_interval([1.0, 2.0, 3.0])
+    assert found == pytest.approx((2, 2 - 2.484138, 2 + 2.484138, 3))
+    assert statistics.mean_interval([nan, 1.0, 2.0, nan, 3.0]) == found
+    assert statistics.mean_interval([0.5, nan]) == pytest.approx((0.5, nan, nan, 1), nan_ok=True)
+    assert statistics.mean_interval([]) == pytest.approx((nan, nan, nan, 0), nan_ok=True)
+
+
+def test_shares_have_wilsons_interval_also_of_one() -> None:
+    z, p = stats.norm.ppf(0.975), 35 / 36
+    middle, half = (p + z**2 / 72) / (1 + z**2 / 36), z / (1 + z**2 / 36) * np.sqrt(p * (1 - p) / 36 + (z / 72) ** 2)
+    assert statistics.share(35, 36) == pytest.approx((p, middle - half, middle + half, 36))
+    assert statistics.share(1, 1) == pytest.approx((1, 1 / (1 + z**2), 1, 1))
+    assert statistics.share(0, 0) == pytest.approx((np.nan, np.nan, np.nan, 0), nan_ok=True)
+
+
+def test_an_interval_is_written_with_n_or_not_at_all() -> None:
+    assert statistics.Interval(0.5, 0.25, 0.75, 12).text(".2f") == "[0.25, 0.75], n = 12"
+    assert statistics.Interval(2, 1.23456, -0.0012345, 3).text() == "[1.23, -0.00123], n = 3"
+    assert statistics.mean_interval([1.0]).text() == "n = 1, no interval"
+
+
+def test_trend_is_spearmans_with_the_place_of_what_is_left() -> None:
+    values = np.random.default_rng(0).normal(size=9).round(1)
+    values[[2, 5]] = np.nan
+    left = np.isfinite(values)
+    assert statistics.trend(values) == pytest.approx(stats.spearmanr(np.arange(7), values[left]).statistic)
+    assert statistics.trend([0.3] * 4) == 0
+    assert np.isnan(statistics.trend([1.0, np.nan, 2.0]))
+
+
 def test_interval_covers_as_often_as_it_says() -> None:
     generator = np.random.default_rng(1)
     intervals = [statistics.mean_interval(generator.normal(size=5), level=0.8) for _ in range(2000)]
@@ -242,8 +274,8 @@ def test_equivalence_is_found_only_inside_the_margin() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: statistics.mean_interval([1.0]), "values has 1 numbers; at least 2"),
-        (lambda: statistics.mean_interval([1.0, np.nan]), "not finite"),
+        (lambda: statistics.mean_interval([1.0, np.inf]), "1 of 2 numbers that are not finite"),
+        (lambda: statistics.share(3, 2), "count=3 must be from 0 to n=2"),
         (lambda: statistics.mean_interval([1.0, 2.0], level=1.0), "level=1.0"),
         (lambda: statistics.rank_p_value(0.0, []), "null has 0 numbers"),
         (lambda: statistics.rank_p_value(np.inf, [1.0]), "value=inf"),

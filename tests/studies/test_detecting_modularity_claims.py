@@ -395,6 +395,3 @@ def test_pairs_have_common_seeds() -> None:
     first, second = ([Cut(seed, {"n": n}) for seed, n in each.items()] for each in numbers)
     assert evidence.paired(first, second, lambda one: one.values["n"]).tolist() == [1, 4]
     assert evidence.paired(first, [], lambda one: one.values["n"]).size == 0
-    assert evidence.interval([1.0, 2.0, 3.0]) == pytest.approx((2, 2 - 2.484138, 2 + 2.484138, 3))
-    for values, mean in (([0.5], 0.5), ([], np.nan)):
-        assert evidence.interval(values) == pytest.approx((mean, np.nan, np.nan, len(values)), nan_ok=True)

@@ -148,7 +148,7 @@ def one(of: dict[str, Evidence]) -> dict[str, Evidence]:
 
 
 def test_the_idea_needs_no_record() -> None:
-    made = laid_out(figures.idea)
+    made = laid_out(drawing.idea)
     assert [ax.get_title(loc="left")[-4:] for ax in made.axes[:3]] == ["work", "hts|", "ters"]
 
 

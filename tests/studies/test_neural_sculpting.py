@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from companion import records
 from companion.records import Cell, RecordError, Results
 from modutils import sculpting, tasks
-from modutils.statistics import Interval
 from studies.neural_sculpting import beyond, cells, claims, evidence, figures, published, recovery
 from studies.neural_sculpting.claims import Evidence
 from studies.neural_sculpting.evidence import Digits, Found
@@ -218,13 +217,6 @@ def test_a_network_whose_runs_all_failed_succeeds_at_nothing(tmp_path: Path) -> 
     (one,) = evidence.networks(Results([cell], tmp_path), "single", 4)
     assert one.failed
     assert not any(one.verdicts.values())
-
-
-def test_shares_have_wilsons_interval() -> None:
-    found = evidence.share(35, 36)
-    assert found.mean == pytest.approx(35 / 36)
-    assert (found.low, found.high) == pytest.approx((0.858, 0.995), abs=1e-3)
-    assert evidence.share(0, 0).n == 0
 
 
 def test_one_sidedness_of_pure_and_mixed_units() -> None:
@@ -532,7 +524,3 @@ def test_the_two_reused_tasks_have_records_of_every_change(results: Results) -> 
         assert list(network) == list(cells.CHANGES)
         full = beyond.graded(results, "ablate", "reused", outputs)[0]["full"]
         np.testing.assert_array_equal(network["as they are"]["densities"], full["densities"])
-
-
-def test_interval_text_says_n() -> None:
-    assert claims.interval_text(Interval(0.5, 0.25, 0.75, 12)) == "[0.25, 0.75], n = 12"
