@@ -11,10 +11,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,10 +56,14 @@ class _Reference(NamedTuple):
 
 def installed(module: str) -> Path | None:
     """The source file of a module of this interpreter, or None if there is none."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        return None
+    parts = module.split(".")
+    spec = importlib.util.find_spec(parts[0])
+    for end in range(2, len(parts) + 1):  # part by part: find_spec would import all but the last
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        parent = sys.modules.get(spec.name)
+        locations = parent.__path__ if parent else spec.submodule_search_locations
+        spec = PathFinder.find_spec(".".join(parts[:end]), locations)
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
@@ -190,7 +196,7 @@ def _bound(node: ast.stmt) -> Iterator[str]:
             yield leaf.name
 
 
-def _is_text(node: ast.stmt) -> bool:
+def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
@@ -273,8 +279,7 @@ class _Walker:
     def tree(self, node: Any) -> Any:
         """One node, or a list of nodes."""
         if isinstance(node, list):
-            kept = [each for each in node if not isinstance(each, ast.Import | ast.ImportFrom)]
-            return tuple(self.tree(each) for each in kept)
+            return tuple(self.tree(each) for each in node if not self._says_nothing(each))
         if not isinstance(node, ast.AST):
             return repr(node)
         if isinstance(node, ast.Name | ast.Attribute):
@@ -286,17 +291,19 @@ class _Walker:
         if isinstance(node, ast.Assert):
             return ("Assert", self.tree(node.test))
         if isinstance(node, ast.AnnAssign) and node.value is not None and not self._in_class:
-            return ("Assign", (self.tree(node.target),), self.tree(node.value))
+            return self.tree(ast.Assign([node.target], node.value))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
             return self._definition(node)
         if isinstance(node, _COMPREHENSIONS):
-            self.scopes.append(dict.fromkeys(_stored(node)))
-            written = self._fields(node)
-            self.scopes.pop()
-            return written
+            return self._comprehension(node)
         return self._fields(node)
 
     _in_class = False
+
+    def _says_nothing(self, node: Any) -> bool:
+        """Whether a statement does nothing, such as a docstring; an import counts where its names are used."""
+        bare = isinstance(node, ast.AnnAssign) and node.value is None and not self._in_class
+        return bare or _is_text(node) or isinstance(node, ast.Import | ast.ImportFrom)
 
     def _fields(self, node: ast.AST, **replaced: Any) -> tuple[Any, ...]:
         """A node by its fields; those that Python versions leave out or fill with nothing are left out."""
@@ -319,7 +326,6 @@ class _Walker:
             written.append(self.tree([*node.args.defaults, *(each or ast.Pass() for each in node.args.kw_defaults)]))
             scope = _local_names(node)
         if isinstance(body, list):
-            body = body[1:] if _is_text(body[0]) else body
             body = [each for each in body if not isinstance(each, ast.Pass)]
         self._in_class = isinstance(node, ast.ClassDef)
         self.scopes.append(scope)
@@ -329,6 +335,17 @@ class _Walker:
         self.scopes.pop()
         self._in_class = before
         return tuple(written)
+
+    def _comprehension(self, node: Any) -> Any:
+        """What is iterated over first is looked up outside of it."""
+        first, *others = node.generators
+        iterated = self.tree(first.iter)
+        targets = [leaf for generator in node.generators for leaf in ast.walk(generator.target)]
+        self.scopes.append({leaf.id: None for leaf in targets if isinstance(leaf, ast.Name)})
+        generators = (self._fields(first, iter=iterated), *(self.tree(other) for other in others))
+        written = self._fields(node, generators=generators)
+        self.scopes.pop()
+        return written
 
     def _joined(self, values: list[ast.expr]) -> Any:
         """Parts of an f-string; Pythons differ in how they cut up the constant ones."""
@@ -428,12 +445,6 @@ def _local_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> d
         elif isinstance(inner, _COMPREHENSIONS):  # a walrus in it binds outside of it
             found |= {leaf.target.id: None for leaf in ast.walk(inner) if isinstance(leaf, ast.NamedExpr)}
     return {name: dotted for name, dotted in found.items() if name not in outer}
-
-
-def _stored(node: ast.AST) -> Iterator[str]:
-    for leaf in ast.walk(node):
-        if isinstance(leaf, ast.Name) and isinstance(leaf.ctx, ast.Store):
-            yield leaf.id
 
 
 def _has_text(node: ast.expr) -> bool:

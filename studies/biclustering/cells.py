@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -660,6 +661,17 @@ def extend(*, dataset: str, model: str, layer: str, activation: str, seed: int) 
     }
     curves = _curves(net, layer, images[measured], labels[measured], orders)
     return values | {"area": {name: curve["area"] for name, curve in curves.items()}}
+
+
+#: Values that do not depend on training: the data alone, and networks as they were initialised.
+UNTRAINED = ("parameters", "epochs", "samples", "units", "classes_predicted_untrained")
+UNTRAINED_CONTROLS = ("untrained, label", "untrained, its own predicted class", "untrained, activations")
+
+
+def untrained_values(stage: str, params: Mapping[str, Any], name: str) -> bool:
+    """Whether a recorded value, by its dotted name, does not depend on training."""
+    of_data = name.startswith("k-means on pixels.") or name.endswith("compactness.pixels.of_classes")
+    return of_data or name in UNTRAINED or name.partition(".")[0] in UNTRAINED_CONTROLS
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ start from the same draw of weights and see the images in the same order.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -342,6 +343,12 @@ def pictures(*, dataset: str, kind: str, state: str, k: int, seed: int) -> dict[
                 "class": seen.logits.argmax(1).numpy(),
             }
     return found
+
+
+def untrained_values(stage: str, params: Mapping[str, Any], name: str) -> bool:
+    """Whether a recorded value, by its dotted name, does not depend on training."""
+    of_untrained = params.get("state") == "untrained" or name.startswith("untrained.")
+    return of_untrained or name in ("per_class", "planted.layer", "planted.size")
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------

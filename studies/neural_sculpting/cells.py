@@ -7,7 +7,7 @@ masks, so that modules are detected when it is read; of the controls, which have
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -249,6 +249,11 @@ def digits(
         "masks": flat(run.network.masks),
         "trace": _trace(run),
     }
+
+
+def untrained_values(stage: str, params: Mapping[str, Any], name: str) -> bool:
+    """Whether a recorded value, by its dotted name, does not depend on training: the task's size and the settings."""
+    return name.rpartition(".")[2].partition("[")[0] in ("bits", "settings")
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------

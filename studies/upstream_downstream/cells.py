@@ -7,6 +7,7 @@ settings of a grid with one seed: its networks share their first weights, the sp
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -481,6 +482,11 @@ def _correlations(ranks: list[np.ndarray]) -> np.ndarray:
     centred = np.stack(ranks) - np.mean(ranks, axis=1, keepdims=True)
     size = np.linalg.norm(centred, axis=1)
     return (centred @ centred.T) / np.maximum(np.outer(size, size), 1e-30)
+
+
+def untrained_values(stage: str, params: Mapping[str, Any], name: str) -> bool:
+    """Whether a recorded value, by its dotted name, does not depend on training."""
+    return stage == "untrained" or (stage in ("follow", "strong") and name == "epochs")
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------
