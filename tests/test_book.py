@@ -134,7 +134,8 @@ def test_math_is_typeset_by_a_local_script_that_is_not_committed(html: Path) -> 
 
 
 def test_every_public_module_is_documented(html: Path) -> None:
-    modules = {f"modutils.{path.stem}" for path in (ROOT / "modutils").glob("[!_]*.py")}
+    packages = ("modutils", "companion")
+    modules = {f"{package}.{path.stem}" for package in packages for path in (ROOT / package).glob("[!_]*.py")}
     headings = {tag.get_text().removesuffix("#") for tag in soup(html / "book" / "api.html").select("article h3")}
     assert headings == modules
 
@@ -146,7 +147,7 @@ def test_every_claim_is_judged_on_the_claims_page(html: Path, monkeypatch: pytes
     article = soup(html / "book" / "claims.html").select_one("article")
     assert article is not None
     rows = {row.select("td")[0].get_text(): row.select("td")[2].get_text() for row in article.select("tbody tr")}
-    assert rows == {verdict.id: verdict.verdict for verdict in modules_book.verdicts()}
+    assert rows == {verdict.id: verdict.verdict for verdict in modules_book.first_verdicts()}
     for study in modules_book.studies_without_record():
         assert f"The study {study} has no record yet" in article.get_text()
 
