@@ -8,20 +8,21 @@ the first layer of all of them is one matrix product, and a comparison between s
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from modutils import networks
+from modutils import _storage, networks
+from modutils.training import HERE, Execution, flushed_denormals
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's defaults (Kingma & Ba 2015)
 # Elements of a parameter that are updated together: what Adam touches for them stays in a core's cache.
 _CHUNK = 65_536
+# With patience: bad epochs in a row before a rate is reduced, and the factor.
+REDUCE_AFTER, REDUCE_BY = 3, 0.25
 
 
 class Stack(NamedTuple):
@@ -95,10 +96,11 @@ def initialize(sizes: Sequence[int], *, seeds: Sequence[int], copies: int = 1) -
     )
 
 
-def network(stack: Stack, index: int) -> nn.Sequential:
+def network(stack: Stack, index: int, *, dropout: float = 0.0) -> nn.Sequential:
     """One network of the stack as :func:`modutils.networks.mlp` builds it, in evaluation mode."""
     sizes = [stack.weights[0].shape[2], *(weight.shape[1] for weight in stack.weights)]
-    model = networks.mlp(sizes).to(stack.weights[0])
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn in vain
+        model = networks.mlp(sizes, dropout=dropout).to(stack.weights[0])
     layers = [layer for layer in model if isinstance(layer, nn.Linear)]
     with torch.no_grad():
         for layer, weight, bias in zip(layers, stack.weights, stack.biases, strict=True):
@@ -166,12 +168,8 @@ def train(
     learning_rate: float = 1e-3,
     validation: int = 0,
     patience: int | None = None,
-    reduce_after: int = 3,
-    reduce_by: float = 0.25,
     snapshots: Sequence[int] = (),
-    checkpoint: Path | None = None,
-    checkpoint_epochs: int = 5,
-    progress: bool = False,
+    execution: Execution = HERE,
 ) -> Trained:
     """Train every network of a stack with Adam on cross-entropy + l1 Σ|W| + l2 ΣW² (weights only, not biases).
 
@@ -181,7 +179,7 @@ def train(
     Parameters
     ----------
     stack : Stack
-        m networks, left as they are; the device of its weights does the work.
+        m networks, left as they are.
     images : Tensor
         (N, …); all but the first axis are flattened.
     labels : Tensor
@@ -201,34 +199,51 @@ def train(
         Images drawn by every run that it does not train on.
     patience : int, optional
         Without it every network trains for all ``epochs`` at a constant rate. With it a network stops after so many
-        epochs in a row without a lower validation loss, its rate is multiplied by ``reduce_by`` after every
-        ``reduce_after`` such epochs, and the checkpoint of its lowest validation loss is kept.
+        epochs in a row without a lower validation loss, its rate is multiplied by `REDUCE_BY` after every
+        `REDUCE_AFTER` such epochs, and the checkpoint of its lowest validation loss is kept.
     snapshots : sequence of int
         Epochs after which to copy the parameters.
-    checkpoint : path, optional
-        Written every ``checkpoint_epochs``; training goes on from it when it exists. Removed at the end.
-    progress : bool
-        Show a progress bar on stderr.
+    execution : Execution
+        A checkpoint also serves on another device.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit together, a number out of range, labels that are no class, or NaN among the images.
+        Shapes that do not fit together, a number out of range, labels that are no class, NaN among the images, or a
+        checkpoint of another call.
     """
     runs = len(seeds)
+    home = stack.weights[0].device
+    stack = _to(stack, torch.device(execution.device or home))
     x, y, settings = _checked(
         stack, images, labels, runs, epochs, batch_size, learning_rate, validation, patience, (l2, l1, dropout)
     )
-    device = stack.weights[0].device
-    if device.type == "cpu":
-        torch.set_flush_denormal(True)  # penalised weights decay to denormal numbers, on which CPUs crawl
+    checkpoint = _storage.Checkpoint(
+        execution.checkpoint,
+        execution.checkpoint_every,
+        {
+            "function": "modutils.stacked.train",
+            "epochs": epochs,
+            "seeds": seeds,
+            "l2, l1, dropout": settings,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "validation": validation,
+            "patience": patience,
+            "snapshots": snapshots,
+            "starting weights": stack,
+            "images": x,
+            "labels": y,
+        },
+    )
     splits = [split(len(x), validation, seed) for seed in seeds]
     rows, held_out = (torch.stack(part) for part in zip(*splits, strict=True))
     state = _start(stack, learning_rate)
-    if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-    bar = tqdm(total=epochs, initial=state["epoch"], desc="training", unit="epoch", disable=not progress)
-    with bar, torch.no_grad():
+    if (saved := checkpoint.load()) is not None:
+        state = _placed(saved, stack.weights[0].device)
+    bar = tqdm(total=epochs, initial=state["epoch"], desc="training", unit="epoch", disable=not execution.progress)
+    # Penalised weights decay to denormal numbers.
+    with flushed_denormals(), bar, torch.no_grad():
         while state["epoch"] < epochs and not state["done"].all():
             state["epoch"] += 1
             active = state["active"]
@@ -241,29 +256,31 @@ def train(
                 state["validation_losses"].append(_spread(loss, state))
                 lower = finite & (loss < state["best"][active])
                 state["best"][active] = torch.where(lower, loss, state["best"][active])
-            _keep(state, lower, finite, patience, reduce_after, reduce_by)
+            _keep(state, lower, finite, patience)
             if runs == 1:  # several runs must stay equally large, so there the stopped ones go along unused
                 _compact(state)
             if state["epoch"] in snapshots:
                 state["snapshots"][state["epoch"]] = [p.clone() for p in state["kept"]]
             bar.update()
-            if checkpoint is not None and state["epoch"] % checkpoint_epochs == 0:
-                _save(state, checkpoint)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+            if checkpoint.due(state["epoch"]):
+                checkpoint.save(state)
+    checkpoint.remove()
     return Trained(
-        _stack(state["kept"]),
+        _to(_stack(state["kept"]), home),
         torch.stack(state["losses"]),
         torch.stack(state["validation_losses"]) if patience is not None else None,
         state["epochs"],
         state["best_epochs"],
         state["diverged"],
-        {epoch: _stack(parameters) for epoch, parameters in state["snapshots"].items()},
+        {epoch: _to(_stack(parameters), home) for epoch, parameters in state["snapshots"].items()},
     )
 
 
 def _start(stack: Stack, learning_rate: float) -> dict[str, Any]:
-    """All that changes during training; the first four entries hold the networks that are still ``active`` alone."""
+    """All that changes during training; the first four entries hold the networks that are still ``active`` alone.
+
+    Weights and their moments lie where the work is done; what is counted lies on the CPU.
+    """
     m = len(stack)
     parameters = [*stack.weights, *stack.biases]
     return {
@@ -287,6 +304,18 @@ def _start(stack: Stack, learning_rate: float) -> dict[str, Any]:
     }
 
 
+def _placed(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A state that comes from a file, with each tensor on the device where `_start` has it."""
+    for name in ("parameters", "first", "second", "kept"):
+        state[name] = [p.to(device) for p in state[name]]
+    state["snapshots"] = {epoch: [p.to(device) for p in kept] for epoch, kept in state["snapshots"].items()}
+    return state
+
+
+def _to(stack: Stack, device: torch.device) -> Stack:
+    return Stack([w.to(device) for w in stack.weights], [b.to(device) for b in stack.biases])
+
+
 def _stack(parameters: list[Tensor]) -> Stack:
     half = len(parameters) // 2
     return Stack(parameters[:half], parameters[half:])
@@ -300,14 +329,7 @@ def _spread(values: Tensor, state: dict[str, Any]) -> Tensor:
     return found
 
 
-def _keep(
-    state: dict[str, Any],
-    lower: Tensor,
-    finite: Tensor,
-    patience: int | None,
-    reduce_after: int,
-    reduce_by: float,
-) -> None:
+def _keep(state: dict[str, Any], lower: Tensor, finite: Tensor, patience: int | None) -> None:
     """Copy the checkpoints worth keeping, lower the rates that are due, and mark who stops."""
     active = state["active"]
     going = ~state["done"][active]
@@ -321,7 +343,7 @@ def _keep(
     state["bad"][active] = bad
     stops = ~finite
     if patience is not None:
-        state["rates"][active[(bad > 0) & (bad % reduce_after == 0)]] *= reduce_by
+        state["rates"][active[(bad > 0) & (bad % REDUCE_AFTER == 0)]] *= REDUCE_BY
         stops = stops | (bad >= patience)
     state["done"][active[stops]] = True
 
@@ -334,13 +356,6 @@ def _compact(state: dict[str, Any]) -> None:
     state["active"] = state["active"][stay]
     for name in ("parameters", "first", "second"):
         state[name] = [p[stay.to(p.device)] for p in state[name]]
-
-
-def _save(state: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    torch.save(state, partial)
-    partial.replace(path)
 
 
 def _epoch(
@@ -457,10 +472,10 @@ def _checked(
     classes = stack.weights[-1].shape[1]
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise ValueError(f"labels lie in {int(labels.min())}..{int(labels.max())}; the networks have {classes} classes")
-    if epochs < 1 or batch_size < 1 or not learning_rate > 0:
+    if epochs < 1 or batch_size < 1 or not 0 < learning_rate < math.inf:
         raise ValueError(
             f"epochs={epochs}, batch_size={batch_size}, learning_rate={learning_rate}: "
-            "need at least 1, at least 1 and above 0"
+            "need at least 1, at least 1 and above 0, all finite"
         )
     if not 0 <= validation < len(x):
         raise ValueError(f"validation={validation} must be at least 0 and leave some of {len(x)} images for training")

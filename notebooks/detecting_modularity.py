@@ -85,7 +85,7 @@ drawing.idea()
 # %%
 import copy
 
-from modutils import data, training
+from modutils import data, stacked, training
 from studies.detecting_modularity import nets
 
 images, labels = data.load("digits", "train")
@@ -93,7 +93,7 @@ test_images, test_labels = data.load("digits", "test")
 truth = test_labels.numpy()
 
 how = {"epochs": 40, "batch_size": 32, "seed": seed}
-trained = nets.mlp(nets.start("digits", "plain", seed), dropout=0.3)
+trained = stacked.network(nets.start("digits", "plain", seed), 0, dropout=0.3)
 training.train(trained, images, labels, schedule="constant", **how)
 pruned = copy.deepcopy(trained)
 training.prune(pruned, images, labels, sparsity=0.9, **how)

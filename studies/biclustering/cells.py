@@ -26,6 +26,7 @@ from companion import cache
 from companion.records import Cell
 from modutils import attribution, coclustering, coherence, data, lesions, networks, statistics, training
 from modutils.coclustering import Coclustering
+from modutils.training import Execution
 
 STUDY = "biclustering"
 # Adam at 1e-3 as in the specification; the small digits need smaller batches to see enough steps.
@@ -121,6 +122,7 @@ def _trained(
             **TRAINING[dataset],
             weight_decay=1e-4 if regularization == "weight_decay" else 0.0,
             seed=seed,
+            execution=Execution(checkpoint=cache.path_of(cell, "checkpoint")),
         ).losses
         return {cell: {"weights": network.state_dict(), "losses": losses, "cpu_seconds": time.process_time() - start}}
 

@@ -7,6 +7,7 @@ start from the same draw of weights and see the images in the same order.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from companion import cache
 from companion.records import Cell
 from modutils import coherence, data, graphs, spectral, stacked, training
+from modutils.stacked import Stack
+from modutils.training import Execution
 from studies.detecting_modularity import nets, penalty, proxies
 
 STUDY = "detecting_modularity"
@@ -34,12 +37,10 @@ STATES = ("untrained", "trained", "pruned")
 
 def network(*, dataset: str, kind: str, state: str, seed: int) -> nn.Sequential:
     """A network in evaluation mode, from the cache or trained now."""
-    if state == "untrained":
-        return nets.cnn(dataset, seed) if kind == "cnn" else nets.mlp(nets.start(dataset, kind, seed))
-    saved = trained(dataset=dataset, kind=kind, seed=seed)[state]
-    model = nets.cnn(dataset, seed) if kind == "cnn" else nets.mlp(nets.start(dataset, kind, seed))
-    model.load_state_dict(saved)
-    return model.eval()
+    model = nets.cnn(dataset, seed) if kind == "cnn" else stacked.network(nets.start(dataset, kind, seed), 0)
+    if state != "untrained":
+        model.load_state_dict(trained(dataset=dataset, kind=kind, seed=seed)[state])
+    return model
 
 
 def trained(*, dataset: str, kind: str, seed: int) -> dict[str, Any]:
@@ -60,51 +61,43 @@ def _train(dataset: str, kinds: tuple[str, ...], seed: int) -> dict[Cell, Any]:
     """Train and prune networks of one seed together."""
     setup = nets.SETUPS[dataset]
     images, labels = nets.images(dataset, kinds[0], "train")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    epochs, batch_size = (setup.cnn_epochs, 64) if kinds == ("cnn",) else (setup.epochs, setup.batch_size)
+    how: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "execution": _execution(dataset, kinds[0], seed)}
     clock = time.process_time()
-    models: list[nn.Sequential]
-    how: dict[str, Any]
     if kinds == ("cnn",):
-        models = [nets.cnn(dataset, seed).to(device)]
-        how = {"epochs": setup.cnn_epochs, "batch_size": 64, "seed": seed}
-        training.train(models[0], images, labels, schedule="constant", **how)
+        models = [nets.cnn(dataset, seed)]
+        training.train(models[0], images, labels, schedule="constant", seed=seed, **how)
     else:
         starts = [nets.start(dataset, kind, seed) for kind in kinds]
-        joined = stacked.Stack(
-            [torch.cat(parts).to(device) for parts in zip(*(one.weights for one in starts), strict=True)],
-            [torch.cat(parts).to(device) for parts in zip(*(one.biases for one in starts), strict=True)],
-        )
         dropout = [DROPOUT if kind == "dropout" else 0.0 for kind in kinds]
-        l1 = [L1 if kind == "l1" else 0.0 for kind in kinds]
-        how = {"epochs": setup.epochs, "batch_size": setup.batch_size}
         found = stacked.train(
-            joined,
+            Stack(
+                [torch.cat(parts) for parts in zip(*(one.weights for one in starts), strict=True)],
+                [torch.cat(parts) for parts in zip(*(one.biases for one in starts), strict=True)],
+            ),
             images,
             labels,
             seeds=[seed],
             dropout=dropout,
-            l1=l1,
-            checkpoint=cache.path_of(_cell(dataset, kinds[0], seed), "checkpoint"),
+            l1=[L1 if kind == "l1" else 0.0 for kind in kinds],
             **how,
-        ).stack
-        models = [
-            nets.mlp(stacked.take(found, slice(index, index + 1)), dropout=p).to(device)
-            for index, p in enumerate(dropout)
-        ]
-        how = how | {"seed": seed}
+        )
+        models = [stacked.network(found.stack, index, dropout=p) for index, p in enumerate(dropout)]
     seconds = (time.process_time() - clock) / len(kinds)
     made: dict[Cell, Any] = {}
     for model, kind in zip(models, kinds, strict=True):
-        content: dict[str, Any] = {"trained": _own(model)}
+        content: dict[str, Any] = {"trained": copy.deepcopy(model.state_dict())}
         clock = time.process_time()
-        training.prune(model, images, labels, l1=L1 if kind == "l1" else 0.0, **how)
-        content |= {"pruned": _own(model), "cpu_seconds": seconds + time.process_time() - clock}
+        how["execution"] = _execution(dataset, f"{kind} pruned", seed)
+        training.prune(model, images, labels, l1=L1 if kind == "l1" else 0.0, seed=seed, **how)
+        content |= {"pruned": model.state_dict(), "cpu_seconds": seconds + time.process_time() - clock}
         made[_cell(dataset, kind, seed)] = content
     return made
 
 
-def _own(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone().cpu() for name, value in model.state_dict().items()}
+def _execution(dataset: str, kind: str, seed: int) -> Execution:
+    checkpoint = cache.path_of(_cell(dataset, kind, seed), "checkpoint")
+    return Execution("cuda" if torch.cuda.is_available() else "cpu", checkpoint)
 
 
 # --- stages -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import prune
 
-from modutils import data, networks, training
+from modutils import data, stacked, training
 from modutils.stacked import Stack
 
 SPLIT_SEEDS = {"train": 100, "test": 101}  # of the pairs of images
@@ -66,18 +66,6 @@ def start(dataset: str, kind: str, seed: int) -> Stack:
     return Stack([w[None] for w in weights], [torch.zeros(1, n) for n in units[1:]])
 
 
-def mlp(stack: Stack, *, dropout: float = 0.0) -> nn.Sequential:
-    """The only network of a stack as a plain model in evaluation mode."""
-    units = [stack.weights[0].shape[2], *(weight.shape[1] for weight in stack.weights)]
-    model = networks.mlp(units, dropout=dropout)
-    layers = [layer for layer in model if isinstance(layer, nn.Linear)]
-    with torch.no_grad():
-        for layer, weight, bias in zip(layers, stack.weights, stack.biases, strict=True):
-            layer.weight.copy_(weight[0])
-            layer.bias.copy_(bias[0])
-    return model.eval()
-
-
 def cnn(dataset: str, seed: int) -> nn.Sequential:
     """Three 3×3 convolutions of 32, 64 and 64 filters, each followed by 2×2 max-pooling; 128 dense units, 10 logits.
 
@@ -108,7 +96,7 @@ def blocks(dataset: str, seed: int) -> nn.Sequential:
 
     The first layer is whole, and each group of hidden units feeds the output of its own class and no other.
     """
-    model = mlp(start(dataset, "plain", seed))
+    model = stacked.network(start(dataset, "plain", seed), 0)
     units = sizes(dataset)
     layers = [layer for layer in model if isinstance(layer, nn.Linear)]
     for layer, (lower, upper) in zip(layers[1:], pairwise(groups(units)), strict=True):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modutils import data, networks
+from modutils import data, networks, training
 
 HIDDEN = (64, 64, 64)
 EIGENVALUES = 3  # the smallest ones of the normalised Laplacian after 0
@@ -29,24 +29,28 @@ def train(pictures: Tensor, labels: Tensor, *, strength: float, epochs: int, see
     After every step the incoming weights of each hidden unit are scaled to length √2 and its outgoing ones by the
     inverse, which does not change what the network does. Otherwise it could lower the penalty by scale alone.
     """
-    generator = torch.Generator().manual_seed(seed)
-    model = networks.mlp([pictures[0].numel(), *HIDDEN, 10])
-    layers = [layer for layer in model if isinstance(layer, nn.Linear)]
-    with torch.no_grad():
+    with torch.random.fork_rng(devices=[]):
+        model = networks.mlp([pictures[0].numel(), *HIDDEN, 10])
+        layers = [layer for layer in model if isinstance(layer, nn.Linear)]
+        torch.manual_seed(seed)
         for layer in layers:
-            nn.init.xavier_uniform_(layer.weight, generator=generator)
-            layer.bias.zero_()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(pictures), generator=generator).split(BATCH):
-            loss = functional.cross_entropy(model(pictures[rows]), labels[rows])
-            if strength:
-                loss = loss + strength * small_eigenvalues([layer.weight for layer in layers]).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            _rescale(layers)
-    return model.eval()
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+        def penalty() -> Tensor:
+            return strength * small_eigenvalues([layer.weight for layer in layers]).mean()
+
+        training.optimize(
+            model,
+            pictures,
+            labels,
+            torch.optim.Adam(model.parameters(), lr=1e-3, fused=True),
+            epochs=epochs,
+            batch_size=BATCH,
+            seed=None,  # the order goes on from the draw of the weights
+            hooks=training.Hooks(penalty if strength else None, lambda _: _rescale(layers)),
+        )
+    return model
 
 
 def small_eigenvalues(weights: list[Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ from companion import cache
 from companion.records import Cell
 from modutils import hierarchy, sculpting, tasks
 from modutils.sculpting import Network, Sculpted, Training
+from modutils.training import Execution
 from studies.neural_sculpting import recovery
 
 STUDY = "neural_sculpting"
@@ -237,8 +238,7 @@ def digits(
         edge_steps=[edge_step],
         seeds=[seed],
         tolerance=TOLERANCE,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        checkpoint=cache.path_of(cell, "checkpoint"),
+        execution=Execution("cuda" if torch.cuda.is_available() else "cpu", cache.path_of(cell, "checkpoint")),
     )[0]
     return {
         "dense_right": run.dense_right,

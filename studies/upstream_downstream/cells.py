@@ -23,12 +23,14 @@ from companion.records import Cell
 from modutils import agreement, data, modularity, similarity, stacked
 from modutils.similarity import Similarity
 from modutils.stacked import Stack
+from modutils.training import Execution
 
 STUDY = "upstream_downstream"
 RUNS = 9
 BATCH = {"mnist": 200, "fashion-mnist": 200, "digits": 50}
 VALIDATION = {"mnist": 6000, "fashion-mnist": 6000, "digits": 150}
 PATIENCE = 6
+CHECKPOINT_EVERY = 5  # epochs
 # The eight measures in the order of the paper's Figure 4: four measures, each raw and normalised.
 ORDER = ("loss_hessian", "output_sensitivity", "covariance", "input_sensitivity")
 MEASURES = tuple((measure, form) for measure in ORDER for form in ("raw", "normalised"))
@@ -134,7 +136,7 @@ def _train(params: dict[str, Any], seeds: list[int]) -> dict[Cell, Any]:
     start = stacked.initialize(sizes(params["dataset"], params["hidden"]), seeds=seeds, copies=len(grid))
     clock = time.process_time()
     found = stacked.train(
-        Stack([w.to(device) for w in start.weights], [b.to(device) for b in start.biases]),
+        start,
         images,
         labels,
         epochs=params["epochs"],
@@ -146,7 +148,9 @@ def _train(params: dict[str, Any], seeds: list[int]) -> dict[Cell, Any]:
         validation=VALIDATION[params["dataset"]],
         patience=PATIENCE if params["regime"] == "early stopping" else None,
         snapshots=FOLLOWED if params["grid"] == "followed" else (),
-        checkpoint=cache.path_of(_cell(params, seeds[-1]), "checkpoint"),
+        execution=Execution(
+            device, cache.path_of(_cell(params, seeds[-1]), f"{len(seeds)}.checkpoint"), CHECKPOINT_EVERY
+        ),
     )
     seconds = (time.process_time() - clock) / len(seeds)
     validation_losses = found.losses if found.validation_losses is None else found.validation_losses
@@ -154,24 +158,19 @@ def _train(params: dict[str, Any], seeds: list[int]) -> dict[Cell, Any]:
     for index, seed in enumerate(seeds):
         own = slice(index * len(grid), (index + 1) * len(grid))
         history = {
-            "losses": found.losses[:, own].clone(),
-            "validation_losses": validation_losses[:, own].clone(),
-            "epochs": found.epochs[own].clone(),
-            "best_epochs": found.best_epochs[own].clone(),
-            "diverged": found.diverged[own].clone(),
+            "losses": found.losses[:, own],
+            "validation_losses": validation_losses[:, own],
+            "epochs": found.epochs[own],
+            "best_epochs": found.best_epochs[own],
+            "diverged": found.diverged[own],
             "cpu_seconds": seconds,
         }
         made[_cell(params, seed)] = {
-            "stack": _own(found.stack, own),
-            "snapshots": {epoch: _own(stack, own) for epoch, stack in found.snapshots.items()},
+            "stack": stacked.take(found.stack, own),
+            "snapshots": {epoch: stacked.take(stack, own) for epoch, stack in found.snapshots.items()},
             "history": history,
         }
     return made
-
-
-def _own(stack: Stack, index: slice) -> tuple[list[Tensor], list[Tensor]]:
-    own = stacked.take(stack, index)
-    return [w.cpu() for w in own.weights], [b.cpu() for b in own.biases]
 
 
 # --- stages -----------------------------------------------------------------------------------------------------------
@@ -286,7 +285,7 @@ def strong(*, dataset: str, hidden: str, epochs: int, seed: int) -> dict[str, An
         batch_size=BATCH[dataset],
         validation=VALIDATION[dataset],
         snapshots=FOLLOWED,
-        checkpoint=cache.path_of(cell, "checkpoint"),
+        execution=Execution(checkpoint=cache.path_of(cell, "checkpoint"), checkpoint_every=CHECKPOINT_EVERY),
     )
     return _along({0: start, **found.snapshots}, dataset, seed)
 

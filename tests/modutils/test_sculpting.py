@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from modutils import sculpting, tasks
+from modutils import _masked_training, sculpting, tasks
 from modutils.sculpting import Network, Schedule, Sculpted, Training, sculpt, sparsest, train
 from modutils.tasks import Task
+from modutils.training import Execution
 
 SEPARABLE = tasks.load("separable")
 QUICK = Training(0.05, 8, 10)
 RUN = Training(0.03, 8, 40)  # with 16 + 16 units nearly every network learns SEPARABLE
-WAYS: list[Any] = [sculpting._train_loop, sculpting._train_products]
+WAYS: list[Any] = [_masked_training._train_loop, _masked_training._train_products]
 
 
 def table(n: int, m: int, *, noise: float = 0.0, rows: int = 37, tests: int = 40, seed: int = 0) -> Task:
@@ -80,7 +81,7 @@ def assert_close(a: Sequence[np.ndarray], b: Sequence[np.ndarray], tolerance: fl
 
 def forced(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     """Let ``train`` take one way whatever the work."""
-    monkeypatch.setattr(sculpting, "_CALLS", {"loop": math.inf, "products": -math.inf}[way])
+    monkeypatch.setattr(_masked_training, "_CALLS", {"loop": math.inf, "products": -math.inf}[way])
 
 
 # --- scores of units --------------------------------------------------------------------------------------------------
@@ -166,6 +167,7 @@ def with_number(array: Any, number: float) -> Any:
         ),
         ({"weights": [np.ones(4), np.ones((5, 6)), np.ones((3, 5))]}, "layer 0: .* do not chain"),
         ({"biases": NETWORKS["dense"].biases[:2]}, "3 weights and 2 biases"),
+        ({"weights": [], "biases": []}, "0 weights and 0 biases; .* at least 2"),
         ({"weights": [np.ones((3, 4))], "biases": [np.ones(3)]}, "1 weights and 1 biases; .* at least 2"),
         ({"weights": [with_number(w, math.nan) for w in NETWORKS["dense"].weights]}, "layer 0: .* not finite"),
         (
@@ -407,7 +409,7 @@ def test_train_takes_the_way_with_less_work(monkeypatch: pytest.MonkeyPatch) -> 
             taken.append(way.__name__)
             return way(*args)
 
-        monkeypatch.setattr(sculpting, way.__name__, spy)
+        monkeypatch.setattr(_masked_training, way.__name__, spy)
     few, many = sculpting.initialize([4, 6, 4], seed=0), sculpting.initialize([4, 300, 300, 4], seed=0)
     training = Training(0.01, 16, 1)
     on_cpu = train(few, SEPARABLE, training, np.random.default_rng(0))
@@ -428,6 +430,21 @@ def test_training_learns() -> None:
 def test_training_on_another_task() -> None:
     with pytest.raises(ValueError, match="network has 4 inputs and 3 outputs, but 'separable' has 4 and 4"):
         train(network([4, 5, 3]), SEPARABLE, QUICK, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "change", [{"learning_rate": math.nan}, {"weight_decay": math.nan}, {"batch_size": 0}, {"epochs": -1}]
+)
+def test_training_with_bad_numbers(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(change))}={next(iter(change.values()))}.*needed are a rate"):
+        train(NETWORKS["dense"], table(4, 3), QUICK._replace(**change), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("way", ["loop", "products"])
+def test_training_leaves_denormal_numbers_as_they_were(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    forced(monkeypatch, way)
+    train(NETWORKS["dense"], table(4, 3), QUICK, np.random.default_rng(0))
+    assert float(torch.tensor([5e-324], dtype=torch.float64) * 1) > 0
 
 
 def test_initialize() -> None:
@@ -1030,73 +1047,131 @@ def test_other_tasks() -> None:
 def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
     small()
     assert capsys.readouterr().err == ""
-    small(progress=True, seeds=[0, 1])
+    small(execution=Execution(progress=True), seeds=[0, 1])
     assert "2/2" in capsys.readouterr().err
 
 
 # --- a checkpoint -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phases", [("units", "edges"), ("edges", "units"), ("units",)])
-def test_killed_in_the_middle_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phases: tuple[str, ...]) -> None:
-    options: dict[str, Any] = {"phases": phases, "random_scores": ["units"], "edge_steps": [20.0]}
-    stub_calls = 0
-    dies_at = 0
+class Dies:
+    """Trains, and is interrupted at some calls."""
 
-    def dies(*args: Any, **own: Any) -> tuple[Network, int]:
-        nonlocal stub_calls
-        stub_calls += 1
-        if stub_calls == dies_at:
+    def __init__(self) -> None:
+        self.calls, self.dies_at = 0, lambda _: False
+
+    def __call__(self, *args: Any, **own: Any) -> tuple[Network, int]:
+        self.calls += 1
+        if self.dies_at(self.calls):
             raise KeyboardInterrupt
         return train(*args, **own)
 
-    monkeypatch.setattr(sculpting, "train", dies)
+
+@pytest.fixture
+def dies(monkeypatch: pytest.MonkeyPatch) -> Dies:
+    stub = Dies()
+    monkeypatch.setattr(sculpting, "train", stub)
+    return stub
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("phases", [("units", "edges"), ("edges", "units"), ("units",)])
+def test_killed_in_the_middle_goes_on(tmp_path: Path, dies: Dies, phases: tuple[str, ...], every: int) -> None:
+    options: dict[str, Any] = {"phases": phases, "random_scores": ["units"], "edge_steps": [20.0]}
     (whole,) = small(**options)
-    total, stub_calls = stub_calls, 0
+    total = dies.calls
     assert total > 8
-    path = tmp_path / "new" / "run.pickle"
-    for dies_at in (1, 2, 3, *range(4, total, 5), total):
-        stub_calls = 0
+    path = tmp_path / "new" / "run.checkpoint"
+    options["execution"] = Execution(checkpoint=path, checkpoint_every=every)
+    for end in range(1, total + 1):
+        dies.calls, dies.dies_at = 0, lambda call, end=end: call == end  # type: ignore[misc]
         with pytest.raises(KeyboardInterrupt):
-            small(**options, checkpoint=path)
-        assert path.exists() == (dies_at > 1)
-        left, dies_at, stub_calls = total - dies_at + 1, 0, 0
-        (again,) = small(**options, checkpoint=path)
-        assert stub_calls <= left + 1, "only the call that was killed is made again, and one before the second phase"
+            small(**options)
+        assert path.exists() == (end > 1)
+        dies.calls, dies.dies_at = 0, lambda _: False
+        (again,) = small(**options)
+        # Made again are those after the last checkpoint, and one before the second phase.
+        assert dies.calls <= total - end + 1 + every
         assert_same(whole, again)
         assert list(path.parent.iterdir()) == []
 
 
-def test_killed_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_again_and_again(tmp_path: Path, dies: Dies) -> None:
     (whole,) = small()
-    path = tmp_path / "run.pickle"
-    calls = 0
-
-    def dies(*args: Any, **own: Any) -> tuple[Network, int]:
-        nonlocal calls
-        calls += 1
-        if calls % 4 == 0:
-            raise KeyboardInterrupt
-        return train(*args, **own)
-
-    monkeypatch.setattr(sculpting, "train", dies)
+    path = tmp_path / "run.checkpoint"
+    dies.calls, dies.dies_at = 0, lambda call: call % 4 == 0
     for _ in range(100):
         try:
-            (again,) = small(checkpoint=path)
+            (again,) = small(execution=Execution(checkpoint=path))
             break
         except KeyboardInterrupt:
             assert path.exists()
     assert_same(whole, again)
-    assert calls > 12
+    assert dies.calls > 12
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path, dies: Dies) -> Execution:
+    """What is left of a run after some steps; go on with it."""
+    execution = Execution(checkpoint=tmp_path / "run.checkpoint")
+    dies.dies_at = lambda call: call == 5
+    with pytest.raises(KeyboardInterrupt):
+        small(execution=execution)
+    dies.dies_at = lambda _: False
+    return execution
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": dataclasses.replace(SEPARABLE, noise=0.2)}, r"noise \(0.1 there, 0.2 here\); remove the file"),
+        ({"task": dataclasses.replace(SEPARABLE, targets=1 - SEPARABLE.targets)}, "inputs and targets"),
+        ({"hidden": [16, 12]}, r"sizes \(\[4, 16, 16, 4\] there, \[4, 16, 12, 4\] here\)"),
+        ({"training": RUN._replace(weight_decay=0.0)}, "training"),
+        ({"unit_steps": [20.0]}, r"steps \(\[\[30.0\], \[2.5\]\] there"),
+        ({"seeds": [1]}, r"seeds \(\[0\] there, \[1\] here\)"),
+        (
+            {"threshold": 0.9, "tolerance": 0.1},
+            r"threshold \(1.0 there, 0.9 here\), tolerance \(None there, 0.1 here\)",
+        ),
+        ({"phases": ["edges", "units"]}, "phases"),
+        ({"random_scores": ["edges"]}, "random_scores"),
+        ({"halving": False}, "halving"),
+        ({"retrain": False}, "retrain"),
+        ({"history": False}, "history"),
+    ],
+)
+def test_checkpoint_of_another_call(interrupted: Execution, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"checkpoint .*run.checkpoint is of another call, with another .*{message}"):
+        small(**change, execution=interrupted)
+    assert interrupted.checkpoint is not None
+    assert interrupted.checkpoint.exists()
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    interrupted: Execution, dies: Dies, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (whole,) = small()
+    needed = dies.calls - 5  # those of the interrupted run
+    path = interrupted.checkpoint
+    assert path is not None
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    dies.calls = 0
+    assert_same(whole, small(execution=interrupted)[0])
+    assert dies.calls == needed, "all is done again"
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("many", [{"seeds": [0, 1]}, {"unit_steps": [10.0, 20.0]}, {"edge_steps": [1.0, 2.0]}])
 def test_checkpoint_of_several_runs(tmp_path: Path, many: dict[str, Any]) -> None:
+    execution = Execution(checkpoint=tmp_path / "run.checkpoint")
     with pytest.raises(ValueError, match="checkpoint is for a single run: one seed, one unit step, one edge step"):
-        small(**many, checkpoint=tmp_path / "run.pickle")
+        small(**many, execution=execution)
     assert list(tmp_path.iterdir()) == []
     if "edge_steps" in many:  # which do not count in a phase of units
-        small(**many, phases=("units",), checkpoint=tmp_path / "run.pickle")
+        small(**many, phases=("units",), execution=execution)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -1123,6 +1198,9 @@ def changed(**change: Any) -> Task:
         ({"training": QUICK._replace(batch_size=0)}, "batch_size=0.*at least 1 row"),
         ({"training": QUICK._replace(epochs=0)}, "epochs=0.*1 epoch"),
         ({"training": QUICK._replace(weight_decay=-1e-4)}, "weight_decay=-0.0001.*a decay of at least 0"),
+        ({"training": QUICK._replace(learning_rate=math.nan)}, "learning_rate=nan.*all finite"),
+        ({"training": QUICK._replace(weight_decay=math.nan)}, "weight_decay=nan.*all finite"),
+        ({"execution": Execution(checkpoint_every=0)}, "checkpoint_every=0 must be at least 1"),
         ({"phases": ()}, r"phases=\(\) must be 'units', 'edges', or both"),
         ({"phases": ("units", "units")}, "each once"),
         ({"phases": ("weights",)}, r"phases=\('weights',\)"),

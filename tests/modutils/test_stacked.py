@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from modutils import data, networks, stacked
 from modutils.stacked import Stack
+from modutils.training import Execution
 
 SIZES = (64, 12, 9, 10)
 SETTINGS: dict[str, Any] = {
@@ -92,7 +93,7 @@ def test_rate_falls_after_bad_epochs() -> None:
     state["epoch"] = 1
     finite, rates, done = torch.tensor([True, True]), [], []
     for _ in range(6):  # the first network gets no better, the second always does
-        stacked._keep(state, torch.tensor([False, True]), finite, 6, 3, 0.25)
+        stacked._keep(state, torch.tensor([False, True]), finite, 6)
         rates.append(state["rates"].tolist())
         done.append(state["done"].tolist())
     assert [first for first, _ in rates] == [1, 1, 0.25, 0.25, 0.25, 0.0625]
@@ -155,39 +156,130 @@ def test_dropout_keeps_the_share_and_the_scale(digits: tuple[Tensor, Tensor]) ->
         torch.testing.assert_close(weight[0], other, rtol=0, atol=1e-10)
 
 
-def test_killed_in_the_middle_goes_on(digits: tuple[Tensor, Tensor], tmp_path: Path, monkeypatch: Any) -> None:
-    options: dict[str, Any] = {
-        "epochs": 9,
-        "seeds": [3],
-        "validation": 50,
-        "patience": 3,
-        "learning_rate": 0.02,
-        "batch_size": 40,
-        "snapshots": [2, 8],
-    }
-    whole = stacked.train(_fresh(5), digits[0], digits[1], **SETTINGS, **options)
-    path = tmp_path / "run.pt"
-    epoch = stacked._epoch
-    count = 0
+RUN: dict[str, Any] = {
+    "epochs": 9,
+    "seeds": [3],
+    "validation": 50,
+    "patience": 3,
+    "learning_rate": 0.02,
+    "batch_size": 40,
+    "snapshots": [2, 8],
+}
 
-    def dies(*args: Any) -> Tensor:
-        nonlocal count
-        count += 1
-        if count == 6:
+
+def _run(digits: tuple[Tensor, Tensor], **change: Any) -> stacked.Trained:
+    options = {"stack": _fresh(5), "images": digits[0], "labels": digits[1], **SETTINGS, **RUN, **change}
+    return stacked.train(options.pop("stack"), options.pop("images"), options.pop("labels"), **options)
+
+
+def _interrupted(digits: tuple[Tensor, Tensor], execution: Execution, end: int, **change: Any) -> None:
+    """Train, and be interrupted in an epoch."""
+
+    def dies(state: dict[str, Any], *args: Any, epoch: Any = stacked._epoch) -> Tensor:
+        if state["epoch"] == end:
             raise KeyboardInterrupt
-        return epoch(*args)
+        return epoch(state, *args)
 
-    monkeypatch.setattr(stacked, "_epoch", dies)
-    with pytest.raises(KeyboardInterrupt):
-        stacked.train(_fresh(5), digits[0], digits[1], **SETTINGS, **options, checkpoint=path, checkpoint_epochs=2)
-    assert path.exists()
-    count = 100
-    again = stacked.train(_fresh(5), digits[0], digits[1], **SETTINGS, **options, checkpoint=path, checkpoint_epochs=2)
-    assert count < 100 + len(whole.losses), "the epochs before the checkpoint are not trained again"
-    _same(whole.stack, again.stack, 0)
-    _same(whole.snapshots[2], again.snapshots[2], 0)
-    torch.testing.assert_close(whole.losses, again.losses, rtol=0, atol=0, equal_nan=True)
-    assert not path.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacked, "_epoch", dies)
+        with pytest.raises(KeyboardInterrupt):
+            _run(digits, execution=execution, **change)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("seeds", [[3], [3, 8]])
+def test_killed_in_the_middle_goes_on(
+    digits: tuple[Tensor, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, seeds: list[int]
+) -> None:
+    networks_of_runs = {name: values * len(seeds) for name, values in SETTINGS.items()}
+    change: dict[str, Any] = {"stack": _fresh(5, tuple(seeds)), "seeds": seeds, **networks_of_runs}
+    whole = _run(digits, **change)
+    length = len(whole.losses)
+    assert length > 4
+    path = tmp_path / "new" / "run.checkpoint"
+    execution = Execution(checkpoint=path, checkpoint_every=every)
+    epoch, trained = stacked._epoch, list[int]()
+    for end in range(1, length + 1):
+        _interrupted(digits, execution, end, **change)
+        trained.clear()
+
+        def spy(state: dict[str, Any], *args: Any) -> Tensor:
+            trained.append(state["epoch"])
+            return epoch(state, *args)
+
+        monkeypatch.setattr(stacked, "_epoch", spy)
+        again = _run(digits, **change, execution=execution)
+        monkeypatch.undo()
+        assert trained == list(range((end - 1) // every * every + 1, length + 1)), "none before the checkpoint"
+        _same(whole.stack, again.stack, 0)
+        assert again.snapshots.keys() == whole.snapshots.keys() != set()
+        for after, snapshot in whole.snapshots.items():
+            _same(snapshot, again.snapshots[after], 0)
+        for name in ("losses", "validation_losses", "epochs", "best_epochs", "diverged"):
+            torch.testing.assert_close(getattr(whole, name), getattr(again, name), rtol=0, atol=0, equal_nan=True)
+        assert list(path.parent.iterdir()) == []
+
+
+def test_checkpoint_of_another_call(digits: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    execution = Execution(checkpoint=tmp_path / "run.checkpoint")
+    _interrupted(digits, execution, 3)
+    other = digits[0].clone()
+    other[7, 0, 3, 3] += 1e-9
+    changes: dict[str, dict[str, Any]] = {
+        r"epochs \(9 there, 10 here\)": {"epochs": 10},
+        "seeds": {"seeds": [4]},
+        "l2, l1, dropout": {"l2": 0.0},
+        "batch_size": {"batch_size": 41},
+        "learning_rate": {"learning_rate": 0.03},
+        "validation": {"validation": 51},
+        "patience": {"patience": 4},
+        "snapshots": {"snapshots": []},
+        "starting weights": {"stack": _fresh(5, (4,))},
+        "images": {"images": other},
+        "labels": {"labels": digits[1].flip(0)},
+    }
+    for name, change in changes.items():
+        with pytest.raises(
+            ValueError, match=f"run.checkpoint is of another call, with another {name}.*remove the file"
+        ):
+            _run(digits, **change, execution=execution)
+    _same(_run(digits, execution=execution).stack, _run(digits).stack, 0)  # still there for the call that made it
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    digits: tuple[Tensor, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.checkpoint"
+    _interrupted(digits, Execution(checkpoint=path), 3)
+    path.write_bytes(path.read_bytes()[:-1])
+    again = _run(digits, execution=Execution(checkpoint=path))
+    assert capsys.readouterr().err.splitlines() == [
+        f"{path} is damaged and is passed over; its content is computed anew"
+    ]
+    _same(again.stack, _run(digits).stack, 0)
+
+
+def test_a_state_from_a_file_is_placed_as_a_new_one() -> None:
+    """On another device than the CPU, what is counted stays on the CPU; the meta device stands for any other."""
+    new, device = stacked._start(_fresh(2), 0.1), torch.device("meta")
+    new["snapshots"][1] = new["kept"]
+    elsewhere = stacked._start(stacked._to(_fresh(2), device), 0.1)
+    placed = stacked._placed(new, device)
+    for name, value in elsewhere.items():
+        if name == "snapshots":
+            assert {p.device for p in placed[name][1]} == {device}
+        elif isinstance(value, list):
+            assert [p.device for p in placed[name]] == [p.device for p in value]
+        elif isinstance(value, Tensor):
+            assert placed[name].device == value.device == torch.device("cpu")
+    assert placed["parameters"][0].device == device
+
+
+def test_training_leaves_denormal_numbers_and_random_numbers_as_they_were(digits: tuple[Tensor, Tensor]) -> None:
+    state = torch.get_rng_state()
+    stacked.network(_run(digits, epochs=1).stack, 0)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert float(torch.tensor([5e-324], dtype=torch.float64) * 1) > 0
 
 
 def test_a_diverged_network_is_given_up_and_the_others_go_on(digits: tuple[Tensor, Tensor]) -> None:
@@ -214,7 +306,11 @@ def test_initial_weights_are_those_of_the_plain_network() -> None:
     assert not torch.equal(stack.weights[0][0], stack.weights[0][2])
     images = torch.rand(6, 5)
     torch.testing.assert_close(stacked.predict(stack, images)[3], model(images).detach())
-    torch.testing.assert_close(stacked.network(stack, 3)(images), model(images))
+    for dropout in (0.0, 0.5):
+        again = stacked.network(stack, 3, dropout=dropout)
+        assert not again.training
+        torch.testing.assert_close(again(images), model(images))
+        assert torch.equal(again.train()(images), again(images)) == (dropout == 0)
 
 
 def test_it_learns() -> None:
@@ -234,6 +330,8 @@ def test_it_learns() -> None:
         ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and below 1"),
         ({"dropout": math.nan}, "dropout=nan must be"),
         ({"epochs": 0}, "epochs=0"),
+        ({"learning_rate": math.nan}, "learning_rate=nan"),
+        ({"l1": math.nan}, "l1=nan must be"),
         ({"validation": 330}, "validation=330 must be at least 0 and leave"),
         ({"patience": 2}, "patience=2 must be at least 1 and needs validation images"),
         ({"seeds": [1, 2]}, "3 networks cannot be shared equally"),

@@ -1,10 +1,12 @@
-"""Magnitude pruning: as many zeros as the schedule asks for, in every layer, and a network that still works."""
+"""Training against plain torch, also when it is interrupted; pruning: the zeros asked for, and a network that works."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from modutils import data, networks, training
+from modutils.training import Execution, Hooks
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +132,184 @@ def test_the_seed_alone_decides(digits: tuple[Tensor, Tensor]) -> None:
         assert not torch.equal(one, different)
 
 
+def _plain(model: nn.Module, images: Tensor, labels: Tensor, *, epochs: int, cosine: bool, decay: float) -> list[float]:
+    """What one would write."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, weight_decay=decay)
+    steps = epochs * math.ceil(len(images) / 100)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    torch.manual_seed(6)
+    losses = []
+    model.train()
+    for _ in range(epochs):
+        total = 0.0
+        for rows in torch.randperm(len(images)).split(100):
+            loss = nn.functional.cross_entropy(model(images[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if cosine:
+                scheduler.step()
+            total += float(loss.detach()) * len(rows)
+        losses.append(total / len(images))
+    return losses
+
+
+@pytest.mark.parametrize(("schedule", "decay"), [("cosine", 0.0), ("constant", 1e-3)])
+def test_training_equals_plain_torch(digits: tuple[Tensor, Tensor], schedule: str, decay: float) -> None:
+    images, labels = digits[0].double(), digits[1]
+    torch.manual_seed(0)
+    model = networks.mlp([64, 20, 10], dropout=0.3).double()
+    other = copy.deepcopy(model)
+    options: dict[str, Any] = {"schedule": schedule, "weight_decay": decay, "learning_rate": 1e-2, "seed": 6}
+    found = training.train(model, images, labels, epochs=3, batch_size=100, **options)
+    expected = _plain(other, images, labels, epochs=3, cosine=schedule == "cosine", decay=decay)
+    assert found.losses == pytest.approx(expected, rel=1e-6)
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
+
+
+def test_hooks_are_called_and_the_penalty_is_no_part_of_the_losses(digits: tuple[Tensor, Tensor]) -> None:
+    model = networks.mlp([64, 10])
+    weight = model.get_parameter("logits.weight")
+    steps: list[int] = []
+    hooks = Hooks(penalty=lambda: 1e3 * weight.square().sum(), after_step=steps.append)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    history = training.optimize(model, *digits, optimizer, epochs=2, batch_size=100, hooks=hooks)
+    assert steps == list(range(1, 2 * 13 + 1))
+    assert max(history.losses) < 3
+    assert float(weight.detach().abs().max()) < 0.02
+    assert not model.training
+
+
+def test_without_a_seed_the_global_random_state_goes_on(digits: tuple[Tensor, Tensor]) -> None:
+    def trained(seed: int | None) -> Tensor:
+        model = networks.mlp([64, 10])
+        weight, bias = (nn.init.zeros_(p).detach() for p in model.parameters())
+        torch.manual_seed(5)
+        training.optimize(model, *digits, torch.optim.SGD(model.parameters(), lr=0.1), epochs=1, seed=seed)
+        assert bias.any()
+        return weight
+
+    with torch.random.fork_rng(devices=[]):
+        seeded, global_state = trained(5), torch.get_rng_state()
+        assert torch.equal(seeded, trained(None))
+        assert not torch.equal(torch.get_rng_state(), global_state)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_training_leaves_denormal_numbers_as_they_were(digits: tuple[Tensor, Tensor], before: bool) -> None:
+    def flushed() -> bool:
+        return float(torch.tensor([5e-324], dtype=torch.float64) * 1) == 0
+
+    assert not flushed()
+    seen = []
+    hooks = Hooks(after_step=lambda _: seen.append(flushed()))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    torch.set_flush_denormal(before)
+    try:
+        training.optimize(model, *digits, torch.optim.SGD(model.parameters(), lr=0.1), epochs=1, hooks=hooks)
+        assert flushed() == before
+    finally:
+        torch.set_flush_denormal(False)
+    assert all(seen)
+
+
+# --- a checkpoint -----------------------------------------------------------------------------------------------------
+
+
+class _Dies:
+    """Interrupts a network that has been called so often."""
+
+    def __init__(self, model: nn.Module, left: int) -> None:
+        self.left = left
+        model.register_forward_pre_hook(self)
+
+    def __call__(self, *_: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+def _train(model: nn.Sequential, images: Tensor, labels: Tensor, **options: Any) -> training.History:
+    return training.train(model, images, labels, **{"epochs": 4, "batch_size": 100, "weight_decay": 1e-4, **options})
+
+
+def _prune(model: nn.Sequential, images: Tensor, labels: Tensor, **options: Any) -> training.History:
+    return training.prune(model, images, labels, **{"epochs": 4, "batch_size": 100, "l1": 1e-4, "every": 7, **options})
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("function", [_train, _prune])
+def test_killed_in_the_middle_goes_on(digits: tuple[Tensor, Tensor], tmp_path: Path, function: Any, every: int) -> None:
+    torch.manual_seed(2)
+    model = networks.mlp([64, 20, 10], dropout=0.5)
+    whole = copy.deepcopy(model)
+    losses = function(whole, *digits).losses
+    path = tmp_path / "new" / "run.checkpoint"
+    execution = Execution(checkpoint=path, checkpoint_every=every)
+    for end in (0, 12, 13, 20, 26, 40, 51):  # of 4 × 13 batches
+        own = copy.deepcopy(model)
+        _Dies(own, end)
+        with pytest.raises(KeyboardInterrupt):
+            function(own, *digits, execution=execution)
+        assert path.exists() == (end // 13 >= every)
+        own = copy.deepcopy(model)
+        dies = _Dies(own, 52 - end // 13 // every * every * 13)  # no more than those after the last checkpoint
+        state = torch.get_rng_state()
+        assert function(own, *digits, execution=execution).losses == losses
+        assert dies.left == 0
+        assert torch.equal(torch.get_rng_state(), state)
+        for a, b in zip(own.parameters(), whole.parameters(), strict=True):
+            assert torch.equal(a, b)
+        assert list(path.parent.iterdir()) == []
+
+
+def test_checkpoint_of_another_call(digits: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    model = networks.mlp([64, 20, 10])
+    dying, other = copy.deepcopy(model), copy.deepcopy(model)
+    _Dies(dying, 30)
+    execution = Execution(checkpoint=tmp_path / "run.checkpoint")
+    with pytest.raises(KeyboardInterrupt):
+        _prune(dying, *digits, execution=execution)
+    with torch.no_grad():
+        other.get_parameter("hidden1.bias")[3] += 1e-6
+    changes: list[tuple[str, Any, dict[str, Any]]] = [
+        (r"epochs \(4 there, 5 here\)", model, {"epochs": 5}),
+        ("batch_size", model, {"batch_size": 50}),
+        ("seed", model, {"seed": 1}),
+        ("optimizer", model, {"learning_rate": 0.1}),
+        ("settings", model, {"sparsity": 0.8}),
+        ("settings", model, {"l1": 1e-3}),
+        ("starting weights", other, {}),
+    ]
+    for name, given, change in changes:
+        with pytest.raises(ValueError, match=f"run.checkpoint is of another call, with another {name}"):
+            _prune(copy.deepcopy(given), *digits, **change, execution=execution)
+    with pytest.raises(ValueError, match=r"with another images .*, labels"):
+        _prune(model, digits[0].flip(0), digits[1].flip(0), execution=execution)
+    whole = copy.deepcopy(model)
+    _prune(whole, *digits)
+    _prune(model, *digits, execution=execution)  # still there for the call that made it
+    for a, b in zip(model.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_bad_execution(digits: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(ValueError, match="checkpoint_every=0 must be at least 1"):
+        _train(networks.mlp([64, 10]), *digits, execution=Execution(checkpoint_every=0))
+
+
+def test_progress(digits: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]) -> None:
+    _train(networks.mlp([64, 10]), *digits)
+    assert capsys.readouterr().err == ""
+    _train(networks.mlp([64, 10]), *digits, execution=Execution(progress=True))
+    assert "4/4" in capsys.readouterr().err
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
 def _call(model: nn.Module | None = None, *, labels: int = 20, **options: Any) -> training.History:
     images = torch.rand(20, 4, generator=torch.Generator().manual_seed(0))
     how = {"epochs": 1, **options}
@@ -144,6 +325,8 @@ def _call(model: nn.Module | None = None, *, labels: int = 20, **options: Any) -
         (lambda: _call(batch_size=0), "batch_size=0"),
         (lambda: _call(learning_rate=0.0), "learning_rate=0.0"),
         (lambda: _call(l1=-0.1), "l1=-0.1"),
+        (lambda: _call(l1=math.nan), "l1=nan must be at least 0 and finite"),
+        (lambda: _call(learning_rate=math.nan), "learning_rate=nan must be above 0 and finite"),
         (lambda: _call(sparsity=1.0), "sparsity=1.0"),
         (lambda: _call(start=0.6, sparsity=0.5), "start=0.6, sparsity=0.5"),
         (lambda: _call(start=-0.1), "start=-0.1"),

@@ -52,19 +52,6 @@ def test_networks_of_one_seed_start_alike_but_for_the_planted_factors() -> None:
         assert not torch.equal(other, weight)
 
 
-def test_a_stack_of_one_becomes_the_same_network() -> None:
-    stack = nets.start("digits", "plain", 0)
-    stack.biases[1].normal_(generator=torch.Generator().manual_seed(0))
-    model = nets.mlp(stack, dropout=0.5)
-    assert not model.training
-    values = data.load("digits", "test")[0][:50].flatten(1)
-    expected = values
-    for weight, bias in zip(stack.weights, stack.biases, strict=True):
-        expected = expected.relu() @ weight[0].T + bias[0]
-    with torch.no_grad():
-        torch.testing.assert_close(model(values[:, None]), expected)
-
-
 def test_the_cnn_has_three_layers_of_filters_and_is_drawn_from_its_seed() -> None:
     model, again, other = (nets.cnn("digits", seed) for seed in (0, 0, 1))
     images = data.load("digits", "test")[0][:5]
@@ -421,7 +408,9 @@ def test_training_with_the_penalty_lowers_the_eigenvalues_and_ends_rescaled() ->
     images, labels = penalty.images("digits", "train")
     assert torch.equal(images, data.load("digits", "train")[0])
     how: dict[str, Any] = {"epochs": 4, "seed": 0}
+    state = torch.get_rng_state()
     free, again, penalised = (penalty.train(images, labels, strength=s, **how) for s in (0.0, 0.0, 3.0))
+    assert torch.equal(torch.get_rng_state(), state)
     means = []
     for model in (free, penalised):
         layers = [layer for layer in model if isinstance(layer, nn.Linear)]
