@@ -64,7 +64,7 @@ class Study:
     def judge(
         self, scale: str = "paper", *, results: Results | None = None, dataset: str | None = None
     ) -> dict[str, list[Verdict]]:
-        """The verdict on every claim, for each data set of a scale or for one.
+        """The verdict on every claim, for each data set of a scale of which anything is recorded, or for one.
 
         Raises
         ------
@@ -77,15 +77,17 @@ class Study:
         evidence = self.evidence(found, scale)
         if dataset is not None and dataset not in evidence:
             raise ValueError(f"dataset={dataset!r} is not part of scale {scale!r}; it has {', '.join(evidence)}")
+        nothing = f"no record of {self.name} in {found.folder}; compute it: python -m companion run {self.name}"
         if not any(records.is_recorded(cell, found.folder) for cell in found.cells):
-            raise RecordError(
-                f"no record of {self.name} in {found.folder}; compute it: python -m companion run {self.name}"
-            )
-        return {
-            name: claims.evaluate(self.claims, make, results=found, dataset=name)
-            for name, make in evidence.items()
-            if dataset in (None, name)
-        }
+            raise RecordError(nothing)
+        judged = {}
+        for name in [dataset] if dataset else evidence:
+            rows = claims.evaluate(self.claims, evidence[name], results=found, dataset=name)
+            if any(there for row in rows for there, _ in row.n.values()):
+                judged[name] = rows
+            elif dataset:
+                raise RecordError(nothing)
+        return judged
 
 
 def names() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from companion import records
 from companion.records import Cell, RecordError, Results
 from modutils import graphs
-from studies.detecting_modularity import cells, claims, evidence, proxies
+from studies.detecting_modularity import STUDY, cells, claims, evidence, proxies
 from studies.detecting_modularity.evidence import GROUPS, Cut, Evidence
 
 PAPER = cells.plan("paper")
@@ -109,14 +109,6 @@ def write(folder: Path, found: Mapping[str, Any]) -> Evidence:
 def look(folder: Path, names: Iterable[str]) -> Evidence:
     """Evidence by these cells: to look for all others of the plan takes long."""
     return Evidence(Results([cell for name in names for cell in chosen(name)], folder), "mnist")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_code() -> Iterator[None]:
-    """Made-up records do not come from code; to read that takes long."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "code_parts", lambda study, stage: {})
-        yield
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------
@@ -301,7 +293,7 @@ LOST = {
 @pytest.mark.parametrize("lost", LOST)
 def test_what_is_not_recorded_is_not_testable(lost: str, whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "record", ignore=lambda folder, names: lost.split())
-    found = claims.evaluate("mnist", results=Results(PAPER, tmp_path / "record"))
+    found = STUDY.judge(results=Results(PAPER, tmp_path / "record"), dataset="mnist")["mnist"]
     assert [verdict.id for verdict in found] == IDS
     assert [verdict.id for verdict in found if verdict.verdict == "not testable"] == LOST[lost].split()
     for verdict in found:
@@ -313,19 +305,19 @@ def test_a_single_seed_decides_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         values = {"train": {}, "cuts": cuts(), "pictures": {}, "penalised": {**cut(9.0, 1.0), "accuracy": 1.0}}
         records.write(cell, values.get(cell.stage, network()), {}, tmp_path)
     monkeypatch.setenv("MODUTILS_RESULTS", str(tmp_path))
-    assert {verdict.verdict for verdict in claims.evaluate("digits", scale="quick")} == {"not testable"}
+    assert {verdict.verdict for verdict in STUDY.judge("quick")["digits"]} == {"not testable"}
 
 
 def test_data_sets_that_are_unknown_or_not_recorded_are_refused(tmp_path: Path) -> None:
-    for dataset, scale, known in (("digits", "paper", "fashion-mnist, mnist"), ("mnist", "quick", "digits")):
+    for dataset, scale, known in (("digits", "paper", "mnist, fashion-mnist"), ("mnist", "quick", "digits")):
         with pytest.raises(ValueError, match=f"dataset='{dataset}' is not part of scale '{scale}'; it has {known}$"):
-            claims.evaluate(dataset, scale=scale, results=Results(cells.plan(scale), tmp_path))
+            STUDY.judge(scale, results=Results(cells.plan(scale), tmp_path), dataset=dataset)
     write(tmp_path, {"cuts plain trained": cuts()})
     for dataset, folder in (("fashion-mnist", tmp_path), ("mnist", tmp_path / "none")):
         with pytest.raises(
             RecordError, match=f"no record of {cells.STUDY} in {folder}; compute it: python -m companion"
         ):
-            claims.evaluate(dataset, results=Results(PAPER, folder))
+            STUDY.judge(results=Results(PAPER, folder), dataset=dataset)
 
 
 def test_networks_have_their_own_k_and_images(tmp_path: Path) -> None:

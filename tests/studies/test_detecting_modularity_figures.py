@@ -381,7 +381,3 @@ def test_seeds_are_counted_in_words() -> None:
     assert (
         drawing.counted({"a": [2, 5, 0], "b": [1], "c": [1]}) == "a: n = 2 to 5 seeds a row; b and c: n = 1 seed a row"
     )
-
-
-def test_every_stage_of_the_plan_has_words() -> None:
-    assert set(figures.STAGES) == {cell.stage for cell in cells.plan("paper")}

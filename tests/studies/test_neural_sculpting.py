@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from companion import records
 from companion.records import Cell, RecordError, Results
 from modutils import sculpting, tasks
-from studies.neural_sculpting import beyond, cells, claims, evidence, figures, published, recovery
+from studies.neural_sculpting import STUDY, beyond, cells, claims, evidence, figures, published, recovery
 from studies.neural_sculpting.claims import Evidence
 from studies.neural_sculpting.evidence import Digits, Found
 
@@ -454,7 +454,7 @@ def test_pixels_left_are_counted_and_placed() -> None:
 
 
 def test_the_committed_record_decides_all_27() -> None:
-    rows = claims.evaluate()
+    (rows,) = STUDY.judge().values()
     assert [row.id for row in rows] == [f"N{number}" for number in range(1, 28)]
     assert all(row.value and row.why and row.rule and row.published for row in rows)
     assert not [row.id for row in rows if row.verdict == "not testable"]
@@ -462,9 +462,9 @@ def test_the_committed_record_decides_all_27() -> None:
 
 def test_a_missing_record_or_another_data_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no record of neural_sculpting"):
-        claims.evaluate(results=Results(cells.plan("paper"), tmp_path))
+        STUDY.judge(results=Results(cells.plan("paper"), tmp_path))
     with pytest.raises(ValueError, match="dataset='fashion-mnist' is not part of scale 'paper'"):
-        claims.evaluate("fashion-mnist")
+        STUDY.judge(dataset="fashion-mnist")
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

@@ -241,7 +241,3 @@ def test_definitions_pair_every_row_with_its_own_numbers() -> None:
     for place, norm in (("inside", "raw"), ("inside", "max"), ("inside", "sqrt"), ("outside", "max")):
         assert at[place, norm] == 100 + cells.VARIANTS.index(("covariance", place, norm))
     assert at["published", "raw"] == at["published", "normalised"] == -1
-
-
-def test_every_stage_of_the_plan_has_words() -> None:
-    assert set(figures.STAGES) == {cell.stage for cell in cells.plan("paper")}
