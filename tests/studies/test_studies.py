@@ -34,5 +34,5 @@ def test_an_unknown_scale_is_refused(one: study.Study) -> None:
 def test_the_committed_record_decides_every_claim(one: study.Study) -> None:
     for rows in one.judge().values():
         assert [row.id for row in rows] == [claim.id for claim in one.claims]
-        assert all(row.value and row.why and row.rule and row.published for row in rows)
-        assert all(row.n or row.verdict == "not testable" for row in rows)
+        assert all(row.why and row.rule and row.published for row in rows)
+        assert all((row.n and row.value) or row.verdict == "not testable" for row in rows)
