@@ -63,7 +63,7 @@ from myst_nb import glue
 
 from companion import reports
 from modutils import plotting
-from studies.detecting_modularity import cells, drawing, figures
+from studies.detecting_modularity import cells, cut_figures, drawing, figures
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
@@ -773,7 +773,7 @@ HTML(reports.origin_box(record, scale, committed=folder == records.results_folde
 # within each layer, cluster again with the same effort, and see where the network stands ({numref}`fig-dm-ncuts`).
 
 # %% mystnb={"figure": {"name": "fig-dm-ncuts", "caption": "N-cuts with k = 12. Dots: one network each. Grey: mean and standard deviation of the n-cuts of its 50 shuffles. Diamonds: published (2021). Look how far a dot lies left of its shuffles, and how far the shuffles themselves move with pruning."}, "image": {"alt": "Rows of dots for groups of networks beside grey bars of their shuffles, with published values as diamonds", "width": "100%"}} tags=["hide-input"]
-figures.ncuts(of)
+cut_figures.ncuts(of)
 
 # %% [markdown]
 # The distance to the shuffles in units of their standard deviation is $z$. {numref}`fig-dm-z` shows it with two variants. A unit's incoming weights can be scaled up and its outgoing ones down without changing what
@@ -781,7 +781,7 @@ figures.ncuts(of)
 # that are left, which keeps the pattern of who is joined to whom.
 
 # %% mystnb={"figure": {"name": "fig-dm-z", "caption": "N-cut minus mean of its shuffles, in their standard deviations (the axis is linear near 0 and logarithmic further out). Dots: one network each. Diamonds: published. Small marks: after scaling every unit, and with shuffles that keep the pattern of zeros. Look whether the small marks stay on the side of the dots: if not, the finding depends on a choice that the function of the network does not."}, "image": {"alt": "Rows of dots on an axis of z scores with published diamonds and smaller marks", "width": "100%"}} tags=["hide-input"]
-figures.z_scores(of)
+cut_figures.z_scores(of)
 
 # %% tags=["remove-input"]
 boxes("C1", "C2", "C3", "C4", "C7")
@@ -817,7 +817,7 @@ remark(
 # *independent* halves the answer is the sum of two classes modulo 10, so the network has two things to read; with *redundant* halves both are of the class that is asked for.
 
 # %% mystnb={"figure": {"name": "fig-dm-further", "caption": "As before for further networks: z (left) and n-cuts beside those of shuffles (right), three seeds each. Under L1 look at the shuffles, not at the networks. Compare independent with redundant halves."}, "image": {"alt": "Rows of dots for CNNs, networks with L1 penalty and tasks with two halves: z on the left, n-cuts on the right", "width": "100%"}} tags=["hide-input"]
-figures.further_cuts(of) if scale == "paper" else "Computed in part at quick scale; see the paper scale."
+cut_figures.further_cuts(of) if scale == "paper" else "Computed in part at quick scale; see the paper scale."
 
 # %% tags=["remove-input"]
 boxes("C5", "C6", "C8")
@@ -829,7 +829,7 @@ boxes("C5", "C6", "C8")
 # between distant layers. The yardstick is the same graph with its edges permuted.
 
 # %% mystnb={"figure": {"name": "fig-dm-activations", "caption": "(a) N-cuts of activation graphs (dots) beside those of permuted edges (grey), k = 12. (b) How much the partition agrees with that of the weights: normalised mutual information, 0 = not at all, 1 = the same. Look how far the two scales of (a) are apart, and how near (b) is to 0."}, "image": {"alt": "Rows of dots far from grey bars, and rows of small values of mutual information", "width": "100%"}} tags=["hide-input"]
-figures.activation_cuts(of)
+cut_figures.activation_cuts(of)
 
 # %% tags=["remove-input"]
 boxes("C10")

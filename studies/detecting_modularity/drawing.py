@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -14,13 +14,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
 from companion.published import table
+from companion.records import RecordError
 from companion.reports import DATASETS
 from modutils import plotting
 from modutils.plotting import COLORS, GREY, PUBLISHED, WIDTH, figure, letters, note
-from studies.detecting_modularity.evidence import NAMES, Evidence
+from studies.detecting_modularity.evidence import GROUPS, NAMES, UNTRAINED, Evidence
 
 Group = tuple[str, str]
 
+Of = Mapping[str, Evidence]
+#: The groups that most figures show.
+ROWS: tuple[Group, ...] = (UNTRAINED, *GROUPS)
 #: Colour and marker of a partition: blue from weights, orange from activations, light for local ones.
 PARTITION_LOOKS = {
     "weights/global": (COLORS[0], "o"),
@@ -82,6 +86,37 @@ def published_ranges(evidence: Evidence, statistic: str) -> dict[Group, tuple[fl
         if row["dataset"] in (None, evidence.dataset) and row["statistic"] == statistic
         for state in ([row["state"]] if row["state"] else ["trained", "pruned"])
     }
+
+
+# --- what is recorded -------------------------------------------------------------------------------------------------
+
+
+def recorded(groups: Sequence[Group], of: Of, found: Callable[[Evidence, Group], Sequence[Any]]) -> list[Group]:
+    """The groups of which some data set has something.
+
+    Raises
+    ------
+    RecordError
+        None has.
+    """
+    shown = [group for group in groups if any(len(found(evidence, group)) for evidence in of.values())]
+    if not shown:
+        raise RecordError(f"nothing that this figure shows is recorded for {', '.join(of) or 'no data set'}")
+    return shown
+
+
+def seeds_of(of: Of, groups: Sequence[Group], found: Callable[[Evidence, Group], Sequence[Any]]) -> str:
+    """How many networks a row has, in words."""
+    return counted({name: [len(found(evidence, group)) for group in groups] for name, evidence in of.items()})
+
+
+def panels(
+    rows: int, columns: int, height: float, *, sharex: str = "col", sharey: str = "row", **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure of the width of the page, and its axes (rows, columns)."""
+    return plt.subplots(  # type: ignore[call-overload]
+        rows, columns, figsize=(WIDTH, height), sharex=sharex, sharey=sharey, squeeze=False, **options
+    )
 
 
 # --- rows of dots -----------------------------------------------------------------------------------------------------
@@ -163,7 +198,7 @@ def handle(look: tuple[str, str], label: str, *, filled: bool = True, size: floa
     return Line2D([], [], color=color, marker=marker, markersize=size, markerfacecolor=fill, linestyle="", label=label)
 
 
-def published_handles(of: Mapping[str, Evidence], *, values: bool = True, ranges: bool = False) -> list[Any]:
+def published_handles(of: Of, *, values: bool = True, ranges: bool = False) -> list[Any]:
     """What published values and ranges look like, where there are some."""
     if not any(map(has_published, of.values())):
         return []

@@ -12,7 +12,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -30,29 +29,28 @@ from studies.detecting_modularity.drawing import (
     GROUP_LOOKS,
     LAYER_LOOKS,
     PARTITION_LOOKS,
-    SHUFFLE,
+    ROWS,
     UNITS,
     Group,
+    Of,
     Series,
     counted,
     dot_rows,
     handle,
     lanes,
     logs,
-    mark_published,
     name_rows,
     names_of,
     p_ticks,
+    panels,
     partition_handles,
     published_handles,
-    published_of,
     published_ranges,
-    shuffle_handle,
+    recorded,
+    seeds_of,
     span_published,
 )
-from studies.detecting_modularity.evidence import GROUPS, NAMES, UNTRAINED, Cut, Evidence, Tested
-
-Of = Mapping[str, Evidence]
+from studies.detecting_modularity.evidence import GROUPS, NAMES, UNTRAINED, Evidence, Tested
 
 STAGES = {
     "train": "train and prune a network",
@@ -64,194 +62,12 @@ STAGES = {
     "pictures": "images that drive sub-clusters",
 }
 STATISTICS = ("importance", "normalised range", "score", "entropy")
-#: Rows of the figures on tests, and of those on n-cuts in bands with an axis each.
-ROWS: tuple[Group, ...] = (UNTRAINED, *GROUPS)
-BANDS: tuple[tuple[Group, ...], ...] = (
-    ROWS[:3],
-    ROWS[3:],
-    (("planted", "untrained"), ("planted", "trained"), ("planted", "pruned")),
-)
-FURTHER: tuple[Group, ...] = (
-    *(("cnn", state) for state in cells.STATES),
-    *((kind, state) for kind in ("l1", "independent", "redundant") for state in cells.STATES[1:]),
-)
-GRAPHS = {
-    "weights": ((COLORS[0], "o"), "shuffled weights"),
-    "pattern kept": ((COLORS[2], "s"), "shuffles keep the zeros"),
-    "unit norm": ((COLORS[1], "^"), "weights of unit norm"),
-}
 DASHED, CLIPPED = "Dashed: p\u00a0=\u00a00.05", "p below 10⁻¹⁶ stands there"
 INTERVALS = "bars: 95\u00a0% intervals over seeds (Student's t)"
 
 
-def _recorded(groups: Sequence[Group], of: Of, found: Callable[[Evidence, Group], Sequence[Any]]) -> list[Group]:
-    """The groups of which some data set has something.
-
-    Raises
-    ------
-    RecordError
-        None has.
-    """
-    shown = [group for group in groups if any(len(found(evidence, group)) for evidence in of.values())]
-    if not shown:
-        raise RecordError(f"nothing that this figure shows is recorded for {', '.join(of) or 'no data set'}")
-    return shown
-
-
-def _cuts(evidence: Evidence, group: Group) -> list[Cut]:
-    return evidence.cuts(*group)
-
-
 def _tested(evidence: Evidence, group: Group) -> list[Tested]:
     return evidence.tested(*group)
-
-
-def _seeds(of: Of, groups: Sequence[Group], found: Callable[[Evidence, Group], Sequence[Any]]) -> str:
-    return counted({name: [len(found(evidence, group)) for group in groups] for name, evidence in of.items()})
-
-
-def _panels(
-    rows: int, columns: int, height: float, *, sharex: str = "col", sharey: str = "row", **options: Any
-) -> tuple[Figure, np.ndarray]:
-    """A figure of the width of the page, and its axes (rows, columns)."""
-    return plt.subplots(  # type: ignore[call-overload]
-        rows, columns, figsize=(WIDTH, height), sharex=sharex, sharey=sharey, squeeze=False, **options
-    )
-
-
-# --- clusterability ---------------------------------------------------------------------------------------------------
-
-
-def _ncut_rows(ax: Axes, evidence: Evidence, groups: Sequence[Group], graph: str = "weights") -> None:
-    """N-cut of each seed on a bar for its own shuffles, and the published one."""
-    for row, group in enumerate(groups):
-        found = evidence.cuts(*group)
-        for offset, cut in zip(lanes(len(found), 0.6), found, strict=True):
-            null, y = np.asarray(cut.values[graph]["null"], dtype=float), row + offset
-            low, high = null.mean() - null.std(), null.mean() + null.std()
-            ax.plot([low, high], [y, y], color=SHUFFLE, linewidth=4, solid_capstyle="butt", zorder=2)
-            ax.plot([null.mean()] * 2, [y - 0.05, y + 0.05], color="#777777", linewidth=2, zorder=2)
-            ax.plot(cut.values[graph]["ncut"], y, "o", color=COLORS[0], markersize=4.5, zorder=3)
-    mark_published(ax, groups, published_of(evidence, "activations_ncut" if graph == "activations" else "ncut"))
-    name_rows(ax, names_of(groups))
-
-
-def _z(cut: Cut, graph: str) -> float:
-    """Z-score, or NaN where the graph is not recorded or its shuffles are all alike."""
-    return cut.of(graph).z if graph in cut.values and np.ptp(cut.values[graph]["null"]) > 0 else np.nan
-
-
-def _z_rows(ax: Axes, evidence: Evidence, groups: Sequence[Group]) -> None:
-    """Z-scores of each seed, in lanes for three kinds of shuffles, on an axis that is linear around 0."""
-    rows = []
-    for group in groups:
-        found = evidence.cuts(*group)
-        rows.append([Series([_z(cut, graph) for cut in found], *look) for graph, (look, _) in GRAPHS.items()])
-    dot_rows(ax, rows)
-    mark_published(ax, groups, published_of(evidence, "z"), offset=lanes(len(GRAPHS))[0])
-    span_published(ax, groups, published_ranges(evidence, "z"))
-    name_rows(ax, names_of(groups))
-    ax.set_xscale("symlog", linthresh=5, linscale=0.8)
-    low, high = ax.get_xlim()
-    marks = (-100, -10, 0, 10, 100) if low < -10 and high > 10 else (-100, -30, -10, -3, 0, 3, 10, 30, 100)
-    ticks = [tick for tick in marks if low <= tick <= high]
-    ax.set_xticks(ticks, [f"{tick}".replace("-", "−") for tick in ticks], fontsize=9.5)
-    ax.minorticks_off()
-    ax.axvline(0, color=GREY, linewidth=1, linestyle="--", zorder=1)
-
-
-def _cut_handles(of: Of) -> list[Any]:
-    """A seed, its shuffles and, where there is one, the published value."""
-    return [handle((COLORS[0], "o"), "a network"), shuffle_handle(), *published_handles(of)]
-
-
-@figure
-def ncuts(of: Of) -> Figure:
-    """N-cut of every group of networks beside its own shuffles, and the published n-cut."""
-    shown = _recorded([group for band in BANDS for group in band], of, _cuts)
-    bands = [band for band in ([group for group in band if group in shown] for band in BANDS) if band]
-    height = 1.0 + 0.4 * len(shown) + 0.35 * len(bands)
-    made, axes = _panels(len(bands), len(of), height, sharex="row", height_ratios=[len(band) + 0.3 for band in bands])
-    for column, (name, evidence) in enumerate(of.items()):
-        for ax, band in zip(axes[:, column], bands, strict=True):
-            _ncut_rows(ax, evidence, band)
-            ax.locator_params(axis="x", nbins=4)
-        axes[0, column].set_title(name)
-        axes[-1, column].set_xlabel(f"n-cut (k = {cells.K_CUT})")
-    made.legend(handles=_cut_handles(of), loc="outside upper center", ncols=3)
-    return note(
-        made,
-        f"{_seeds(of, shown, _cuts)}; {cells.SHUFFLES} shuffles each. Lower: easier to cluster. The three parts have "
-        "axes of their own.",
-    )
-
-
-@figure
-def z_scores(of: Of) -> Figure:
-    """Standard deviations between the n-cut of a network and those of its shuffles, of three kinds."""
-    shown = _recorded([group for band in BANDS for group in band], of, _cuts)
-    made, axes = _panels(1, len(of), 1.3 + 0.46 * len(shown), sharex="row")
-    for ax, (name, evidence) in zip(axes[0], of.items(), strict=True):
-        _z_rows(ax, evidence, shown)
-        ax.set_title(name)
-        ax.set_xlabel("z: n-cut against shuffles (s.d.)")
-    handles = [handle(look, label) for look, label in GRAPHS.values()] + published_handles(of)
-    made.legend(handles=handles, loc="outside upper center", ncols=2)
-    return note(
-        made,
-        f"{_seeds(of, shown, _cuts)}; {cells.SHUFFLES} shuffles each, {cells.FEWER_SHUFFLES} of weights of unit norm "
-        "(incoming weights of every unit scaled to one length, which need not change what a network does). Left of 0: "
-        "easier to cluster than its shuffles. Shuffles that keep the zeros: pruned networks. The axis is linear within "
-        "±5, logarithmic beyond.",
-    )
-
-
-@figure
-def further_cuts(of: Of) -> Figure:
-    """Z and n-cut of the CNN, of L1, and of the tasks with two halves."""
-    shown = _recorded(FURTHER, of, _cuts)
-    made, axes = _panels(len(of), 2, 0.7 + (0.65 + 0.36 * len(shown)) * len(of))
-    for row, (name, evidence) in enumerate(of.items()):
-        left, right = axes[row]
-        _z_rows(left, evidence, shown)
-        _ncut_rows(right, evidence, shown)
-        span_published(right, shown, published_ranges(evidence, "ncut"))
-        left.set_title(f"{name}: z")
-        right.set_title("n-cut and shuffles")
-    axes[-1, 0].set_xlabel("n-cut against shuffles (s.d.)")
-    axes[-1, 1].set_xlabel(f"n-cut (k = {cells.K_CUT})")
-    graphs = [handle(look, label) for look, label in GRAPHS.values()]
-    handles = [*graphs, shuffle_handle(), *published_handles(of, ranges=True)]
-    made.legend(handles=handles, loc="outside upper center", ncols=2)
-    return note(
-        made,
-        f"{_seeds(of, shown, _cuts)}. Independent and redundant: images of two halves, the label a sum of both digits, "
-        "or both of one class. The published range with L1 is over all its networks.",
-    )
-
-
-@figure
-def activation_cuts(of: Of) -> Figure:
-    """N-cut of graphs of activations beside shuffled edges, and their agreement with the partition by weights."""
-    shown = _recorded(ROWS, of, _cuts)
-    made, axes = _panels(len(of), 2, 0.7 + (0.55 + 0.34 * len(shown)) * len(of))
-    for row, (name, evidence) in enumerate(of.items()):
-        left, right = axes[row]
-        _ncut_rows(left, evidence, shown, "activations")
-        dot_rows(right, [[Series([cut.values["nmi"] for cut in evidence.cuts(*group)], COLORS[0])] for group in shown])
-        name_rows(right, names_of(shown))
-        mark_published(right, shown, published_of(evidence, "nmi"))
-        right.set_xlim(-0.03, max(0.5, right.get_xlim()[1]))
-        left.set_title(f"{name}: n-cut")
-        right.set_title("agreement with weights")
-    axes[-1, 0].set_xlabel(f"n-cut of activations (k = {cells.K_CUT})")
-    axes[-1, 1].set_xlabel("NMI (1: the same clusters)")
-    made.legend(handles=_cut_handles(of), loc="outside upper center", ncols=3)
-    return note(
-        made,
-        f"{_seeds(of, shown, _cuts)}; {cells.FEWER_SHUFFLES} graphs with shuffled edges each. NMI: normalised mutual "
-        "information of the clusters of hidden units by activations and by weights.",
-    )
 
 
 # --- what clusters are ------------------------------------------------------------------------------------------------
@@ -262,9 +78,9 @@ def composition(
     of: Evidence, groups: Sequence[Group] = (UNTRAINED, ("plain", "trained"), ("plain", "pruned"))
 ) -> Figure:
     """Which clusters the units of each layer are in, and how many sub-clusters of each layer are tested."""
-    shown = _recorded(groups, {of.dataset: of}, _tested)
+    shown = recorded(groups, {of.dataset: of}, _tested)
     units = nets.sizes(of.dataset)
-    made, axes = _panels(2, len(shown), 4.6, height_ratios=(2.3, 1), sharex="all")
+    made, axes = panels(2, len(shown), 4.6, height_ratios=(2.3, 1), sharex="all")
     colors = plt.get_cmap("viridis_r")
     depths = np.repeat(np.arange(len(units)), units)
     for column, group in enumerate(shown):
@@ -303,7 +119,7 @@ def composition(
         made,
         f"Above: one network each (seed {_tested(of, shown[0])[0].seed}), clusters of weights, global, "
         f"k = {cells.K_PROXY}; a part of a bar is a cluster, grey: units without a connection. Below: means; "
-        f"{_seeds({drawing.data_name(of): of}, shown, _tested)}".replace("a row", "a column")
+        f"{seeds_of({drawing.data_name(of): of}, shown, _tested)}".replace("a row", "a column")
         + ".",
     )
 
@@ -311,7 +127,7 @@ def composition(
 @figure
 def classes(of: Evidence, kind: str = "plain", state: str = "pruned") -> Figure:
     """Accuracy on every class that the removal of every sub-cluster of one network costs."""
-    _recorded([(kind, state)], {of.dataset: of}, _tested)
+    recorded([(kind, state)], {of.dataset: of}, _tested)
     one = of.tested(kind, state)[0]
     tested = one.values["weights/global"]
     layer, size = (np.asarray(tested[name], dtype=int) for name in ("layer", "size"))
@@ -344,7 +160,7 @@ def pictures(of: Evidence, which: str = "weights/global") -> Figure:
     if not shown:
         raise RecordError(f"no pictures of {which!r} are recorded for {of.dataset}")
     columns = max(len(seen["size"]) for seen in shown.values()) // 2
-    made, axes = _panels(2 * len(shown), columns, 3.05 * len(shown), sharex="none", sharey="none")
+    made, axes = panels(2 * len(shown), columns, 3.05 * len(shown), sharex="none", sharey="none")
     for block, (name, seen) in enumerate(shown.items()):
         half = len(seen["size"]) // 2
         for row, words in enumerate(("sub-clusters", "random sets")):
@@ -397,8 +213,8 @@ def _fisher(statistic: str, *, control: bool = False) -> Callable[[Tested, str],
 @figure
 def p_values(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
     """Fisher's p-value of every network, by partition and statistic, and of random partitions."""
-    shown = _recorded(ROWS, of, _tested)
-    made, axes = _panels(len(of), len(statistics), 1.5 + (0.5 + 0.42 * (len(shown) + 1)) * len(of))
+    shown = recorded(ROWS, of, _tested)
+    made, axes = panels(len(of), len(statistics), 1.5 + (0.5 + 0.42 * (len(shown) + 1)) * len(of))
     for row, evidence in enumerate(of.values()):
         found = [_tested(evidence, group) for group in shown]
         everyone = [one for networks in found for one in networks]
@@ -418,7 +234,7 @@ def p_values(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
     made.legend(handles=handles, loc="outside upper center", ncols=3)
     return note(
         made,
-        f"A mark is a network. {_seeds(of, shown, _tested)}; k = {cells.K_PROXY}. Random (grey): partitions with "
+        f"A mark is a network. {seeds_of(of, shown, _tested)}; k = {cells.K_PROXY}. Random (grey): partitions with "
         f"permuted labels of all these networks, tested like the true ones. {DASHED}; {CLIPPED}.",
     )
 
@@ -434,8 +250,8 @@ EFFECT = "2t/(t + r): t of a sub-cluster, r the mean of its random sets, 1 = no 
 @figure
 def effects(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
     """Mean effect of every group by partition and statistic."""
-    shown = _recorded(ROWS, of, _tested)
-    made, axes = _panels(len(of), len(statistics), 1.5 + (0.5 + 0.42 * len(shown)) * len(of))
+    shown = recorded(ROWS, of, _tested)
+    made, axes = panels(len(of), len(statistics), 1.5 + (0.5 + 0.42 * len(shown)) * len(of))
     for row, evidence in enumerate(of.values()):
         found = [_tested(evidence, group) for group in shown]
         for ax, statistic in zip(axes[row], statistics, strict=True):
@@ -458,7 +274,7 @@ def effects(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
     made.legend(handles=handles, loc="outside upper center", ncols=3)
     return note(
         made,
-        f"{_seeds(of, shown, _tested)}; k = {cells.K_PROXY}; {INTERVALS}. Importance: accuracy lost beyond that "
+        f"{seeds_of(of, shown, _tested)}; k = {cells.K_PROXY}; {INTERVALS}. Importance: accuracy lost beyond that "
         f"without random sets, mean over sub-clusters. Others: {EFFECT}. Grey: mean of random partitions, which is "
         "not 1 for skewed statistics.",
     )
@@ -467,8 +283,8 @@ def effects(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
 @figure
 def drops(of: Of) -> Figure:
     """Accuracy lost without each sub-cluster against that without random sets of as many units."""
-    shown = _recorded((UNTRAINED, ("plain", "trained"), ("plain", "pruned")), of, _tested)
-    made, axes = _panels(len(of), len(shown), 1.2 + 2.15 * len(of), sharex="all", sharey="all")
+    shown = recorded((UNTRAINED, ("plain", "trained"), ("plain", "pruned")), of, _tested)
+    made, axes = panels(len(of), len(shown), 1.2 + 2.15 * len(of), sharex="all", sharey="all")
     counts: dict[str, list[int]] = {name: [] for name in of}
     reach = 0.0
     for row, (name, evidence) in enumerate(of.items()):
@@ -517,10 +333,10 @@ def calibration(
     of: Of, statistics: Sequence[str] = ("importance", "score", "normalised range", "entropy, single precision")
 ) -> Figure:
     """Fisher's p-values of random partitions, sorted, against those that are right."""
-    shown = _recorded(cells.TESTED, of, _tested)
+    shown = recorded(cells.TESTED, of, _tested)
     everyone = [one for evidence in of.values() for group in shown for one in _tested(evidence, group)]
     rows = -(-len(statistics) // 2)
-    made, axes = _panels(rows, 2, 0.7 + 2.75 * rows, sharex="all", sharey="all")
+    made, axes = panels(rows, 2, 0.7 + 2.75 * rows, sharex="all", sharey="all")
     for ax in axes.flat[len(statistics) :]:
         ax.set_axis_off()
     for ax, statistic in zip(axes.flat, statistics, strict=False):
@@ -558,11 +374,11 @@ SPREADS = ("normalised range", "spread", "matched spread")
 @figure
 def spreads(of: Of) -> Figure:
     """Fisher's p of three measures of how unevenly a lesion falls on classes, also for networks with true modules."""
-    shown = _recorded(ROWS, of, _tested)
+    shown = recorded(ROWS, of, _tested)
     found = {name: [*(_tested(evidence, group) for group in shown), evidence.blocks()] for name, evidence in of.items()}
     known = any(rows[-1] for rows in found.values())
     names = [*names_of(shown), *(["true modules"] if known else [])]
-    made, axes = _panels(len(of), len(SPREADS), 0.9 + (0.55 + 0.33 * len(names)) * len(of))
+    made, axes = panels(len(of), len(SPREADS), 0.9 + (0.55 + 0.33 * len(names)) * len(of))
     for row, evidence in zip(axes, found.values(), strict=True):
         for ax, statistic in zip(row, SPREADS, strict=True):
             p = _fisher(statistic)
@@ -600,7 +416,7 @@ def true_modules(of: Of) -> Figure:
     if not found:
         raise RecordError(f"no networks with planted groups are recorded for {', '.join(of) or 'no data set'}")
     looks = DATASET_LOOKS[: len(of)]
-    made, axes = _panels(2, len(_TRUE), 1.7 + 0.8 * len(found), sharex="none")
+    made, axes = panels(2, len(_TRUE), 1.7 + 0.8 * len(found), sharex="none")
     for above, below, statistic in zip(*axes, _TRUE, strict=True):
         for ax, number in ((above, _fisher(statistic)), (below, lambda one, which: _effect(one, which, statistic))):  # noqa: B023
             series = [
@@ -636,10 +452,10 @@ def true_modules(of: Of) -> Figure:
 @figure
 def permutation(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
     """Fisher's p against the p-value of the whole partition among permuted ones."""
-    shown = _recorded(ROWS, of, _tested)
+    shown = recorded(ROWS, of, _tested)
     everyone = [one for evidence in of.values() for group in shown for one in _tested(evidence, group)]
     rows = -(-len(statistics) // 2)
-    made, axes = _panels(rows, 2, 1.2 + 2.4 * rows, sharex="none", sharey="all")
+    made, axes = panels(rows, 2, 1.2 + 2.4 * rows, sharex="none", sharey="all")
     for ax in axes.flat[len(statistics) :]:
         ax.set_axis_off()
     for ax, statistic in zip(axes.flat, statistics, strict=False):
@@ -670,8 +486,8 @@ def permutation(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
 def clusters(of: Of, statistics: Sequence[str] = ("importance", "score")) -> Figure:
     """Fisher's p of clusters of weights against the number of clusters."""
     ks = sorted({*cells.SWEPT, cells.K_CUT, cells.K_PROXY})
-    shown = _recorded(GROUPS, of, _tested)
-    made, axes = _panels(len(statistics), len(of), 1.2 + 2.2 * len(statistics))
+    shown = recorded(GROUPS, of, _tested)
+    made, axes = panels(len(statistics), len(of), 1.2 + 2.2 * len(statistics))
     counts: dict[str, list[int]] = {name: [] for name in of}
     for column, (name, evidence) in enumerate(of.items()):
         for ax, statistic in zip(axes[:, column], statistics, strict=True):
@@ -714,7 +530,7 @@ def penalty(of: Evidence) -> Figure:
         "extra drop (% points)": lambda one: 100 * one.excess("weights/global", "importance"),
         "effect on the score": lambda one: one.effect("weights/global", "score"),
     }
-    made, axes = _panels(2, 2, 4.9, sharex="all", sharey="none")
+    made, axes = panels(2, 2, 4.9, sharex="all", sharey="none")
     seeds = sorted({one.seed for networks in found.values() for one in networks})
     for ax, (label, number) in zip(axes.flat, numbers.items(), strict=True):
         for seed in seeds:
@@ -767,7 +583,7 @@ def images_used(of: Evidence) -> Figure:
     shown = [group for group in GROUPS if pairs[group]]
     if not shown:
         raise RecordError(f"no networks tested on all images are recorded for {of.dataset}")
-    made, axes = _panels(1, len(_BY_IMAGES), 1.7 + 0.55 * len(shown))
+    made, axes = panels(1, len(_BY_IMAGES), 1.7 + 0.55 * len(shown))
     for ax, statistic in zip(axes[0], _BY_IMAGES, strict=True):
         p = _fisher(statistic)
         for row, group in enumerate(shown):

@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from companion import records
 from companion.records import Cell, RecordError, Results
 from conftest import laid_out
-from studies.detecting_modularity import cells, drawing, figures, nets, proxies
+from studies.detecting_modularity import cells, cut_figures, drawing, figures, nets, proxies
 from studies.detecting_modularity.evidence import GROUPS, UNTRAINED, Evidence
 
 SEEDS = 2
@@ -28,10 +28,10 @@ SHUFFLES = 6
 #: Of the first layer two sub-clusters, of the others one, one of them too small for the images.
 LAYERS, SIZES = np.array([0, 0, 1, 2, 3], dtype=np.int16), np.array([2, 40, 30, 20, 10], dtype=np.int16)
 OF_BOTH: tuple[Callable[..., Figure], ...] = (
-    figures.ncuts,
-    figures.z_scores,
-    figures.further_cuts,
-    figures.activation_cuts,
+    cut_figures.ncuts,
+    cut_figures.z_scores,
+    cut_figures.further_cuts,
+    cut_figures.activation_cuts,
     figures.p_values,
     figures.effects,
     figures.drops,
@@ -180,14 +180,14 @@ def test_what_is_not_recorded_is_refused_and_what_is_recorded_of_one_group_is_dr
     few = [cell for cell in plan if cell.params.get("kind") == "dropout" and cell.params.get("state") == "trained"]
     record(few, tmp_path)
     of = {"digits": Evidence(Results(plan, tmp_path), "digits")}
-    assert rows_of(laid_out(lambda: figures.ncuts(of)).axes[0]) == ["dropout"]
+    assert rows_of(laid_out(lambda: cut_figures.ncuts(of)).axes[0]) == ["dropout"]
     made = laid_out(lambda: figures.p_values(of))
     assert rows_of(made.axes[0]) == ["dropout", "random"]
     assert "published" not in "".join(text.get_text() for text in made.legends[0].get_texts())
 
 
 def test_ncuts_stand_beside_their_own_shuffles_and_the_published_ones(of: dict[str, Evidence]) -> None:
-    made = figures.ncuts(one(of))
+    made = cut_figures.ncuts(one(of))
     names = [rows_of(ax) for ax in made.axes]
     assert names == [
         ["untrained", "plain", "dropout"],
@@ -206,9 +206,11 @@ def test_ncuts_stand_beside_their_own_shuffles_and_the_published_ones(of: dict[s
 
 
 def test_z_scores_have_lanes_for_three_kinds_of_shuffles(of: dict[str, Evidence]) -> None:
-    ax = figures.z_scores(one(of)).axes[0]
-    for graph, ((color, marker), _) in figures.GRAPHS.items():
-        groups = [group for band in figures.BANDS for group in band if graph != "pattern kept" or group[1] == "pruned"]
+    ax = cut_figures.z_scores(one(of)).axes[0]
+    for graph, ((color, marker), _) in cut_figures.GRAPHS.items():
+        groups = [
+            group for band in cut_figures.BANDS for group in band if graph != "pattern kept" or group[1] == "pruned"
+        ]
         expected = [cut.of(graph).z for group in groups for cut in of["MNIST"].cuts(*group)]
         np.testing.assert_allclose(marks(ax, marker, color)[:, 0], expected)
     assert ax.get_xscale() == "symlog"
