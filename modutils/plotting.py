@@ -50,7 +50,7 @@ PUBLISHED: Any = {
     "linestyle": "",
     "marker": "D",
     "markerfacecolor": "none",
-    "markersize": 9,
+    "markersize": 8,
     "zorder": 4,
 }
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
