@@ -6,6 +6,7 @@ import argparse
 import ast
 import importlib
 import json
+import math
 import pkgutil
 import sys
 from pathlib import Path
@@ -175,7 +176,9 @@ def _check(options: argparse.Namespace) -> None:
         failed += [] if equal else [name]
         print(f"{name}: {'checked' if equal else 'OUTDATED'}", flush=True)
         for one in found:
-            words = "equal bit for bit" if one.equal else f"{one.where} differs by {one.difference:.1e} of its size"
+            words = f"{one.where} differs by {one.difference:.1e} of its size"
+            words = words if math.isfinite(one.difference) else f"{one.where} is another"
+            words = "equal bit for bit" if one.equal else words
             print(f"  {one.cell.label}: {words}", flush=True)
     if failed:
         raise ValueError(f"the present code gives other numbers in {', '.join(failed)}")
