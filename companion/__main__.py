@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,25 +157,27 @@ def _check(options: argparse.Namespace) -> None:
 
     folder = records.results_folder()
     cells = _plan(options)
-    changed = [row for row in witness.status(cells, folder) if row.state == "changed"]
+    changed = witness.to_check(cells, folder)
     print(f"{len(changed)} stages have changed; what is found goes to {folder}", flush=True)
-    outdated = []
-    try:
-        checks = witness.check(cells, folder, count=options.cells, seed=options.seed, workers=options.workers)
-        for row, found in tqdm(checks, total=len(changed), unit="stage", disable=not sys.stderr.isatty()):
-            equal = all(one.equal for one in found)
-            outdated += [] if equal else [f"{row.study}/{row.stage}"]
-            print(f"{row.study}/{row.stage}: {'checked' if equal else 'OUTDATED'}", flush=True)
-            for one in found:
-                words = "equal bit for bit" if one.equal else f"{one.where} differs by {one.difference:.1e} of its size"
-                print(f"  {one.cell.label}: {words}", flush=True)
-    except witness.NoHistoryError as error:
-        print(f"{error}; the stages are compared with their records, as `verify` does", file=sys.stderr)
-        options.cells += 1
-        _verify(options)
-        return
-    if outdated:
-        raise ValueError(f"the present code gives other numbers in {', '.join(outdated)}")
+    failed = []
+    checks = witness.check(cells, folder, count=options.cells, seed=options.seed, workers=options.workers)
+    for row, found in tqdm(checks, total=len(changed), unit="stage", disable=not sys.stderr.isatty()):
+        name = f"{row.study}/{row.stage}"
+        if isinstance(found, witness.NoHistoryError):
+            print(f"{found}; so it is compared with its record, as `verify` does", file=sys.stderr)
+            own = [cell for cell in cells if (cell.study, cell.stage) == (row.study, row.stage)]
+            failed += _verified(own, options, count=options.cells + 1)
+            continue
+        equal = all(one.equal for one in found)
+        failed += [] if equal else [name]
+        print(f"{name}: {'checked' if equal else 'OUTDATED'}", flush=True)
+        for one in found:
+            words = f"{one.where} differs by {one.difference:.1e} of its size"
+            words = words if math.isfinite(one.difference) else f"{one.where} is another"
+            words = "equal bit for bit" if one.equal else words
+            print(f"  {one.cell.label}: {words}", flush=True)
+    if failed:
+        raise ValueError(f"the present code gives other numbers in {', '.join(failed)}")
 
 
 def _add_verify(commands: Any) -> None:
@@ -189,17 +192,19 @@ def _add_verify(commands: Any) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
+    if failed := _verified(_plan(options), options, count=options.cells):
+        raise ValueError(f"{len(failed)} cells differ from their records: {', '.join(failed)}")
+
+
+def _verified(cells: Sequence[Cell], options: argparse.Namespace, *, count: int) -> list[str]:
+    """Recompute some of these cells and print what is found; returns those that differ."""
     from companion import records, sweeps
 
-    cells = _plan(options)
     with sweeps.processes(options.workers) as executor:
-        found = sweeps.verify(
-            cells, records.results_folder(), count=options.cells, seed=options.seed, executor=executor
-        )
+        found = sweeps.verify(cells, records.results_folder(), count=count, seed=options.seed, executor=executor)
     for verification in found:
         print(verification)
-    if failed := [str(verification.cell) for verification in found if not verification.passed]:
-        raise ValueError(f"{len(failed)} of {len(found)} cells differ from their records: {', '.join(failed)}")
+    return [str(verification.cell) for verification in found if not verification.passed]
 
 
 def _add_claims(commands: Any) -> None:

@@ -92,6 +92,11 @@ class Record(NamedTuple):
     code: str
     version: int
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of the piece of work; a network that came from the cache counts with its training."""
+        return max(float(self.provenance["cpu_seconds"]), float(self.values.get("training_cpu_seconds", 0)))
+
 
 def module_of(study: str) -> str:
     """The module that holds the stages of a study."""
@@ -260,7 +265,8 @@ class Results:
             A record is invalid.
         """
         chosen = self.planned(stage, **params)
-        found = [(cell, _read_cached(cell, self.folder)) for cell in chosen if is_recorded(cell, self.folder)]
+        paths = {cell: cell.path(self.folder) for cell in chosen if is_recorded(cell, self.folder)}
+        found = [(cell, _read_cached(cell, self.folder, path.stat().st_mtime_ns)) for cell, path in paths.items()]
         there = {cell for cell, _ in found}
         for seen in self._watching:
             seen.update({cell: cell in there for cell in chosen})
@@ -305,7 +311,7 @@ class Results:
 
 
 @lru_cache(maxsize=2048)
-def _read_cached(cell: Cell, folder: Path) -> Record:
+def _read_cached(cell: Cell, folder: Path, changed: int) -> Record:
     return read(cell, folder)
 
 
@@ -315,8 +321,8 @@ def _read_cached(cell: Cell, folder: Path) -> Record:
 def provenance(cell: Cell | None = None) -> dict[str, Any]:
     """Versions, commit, machine and date of the present process, for :func:`write`.
 
-    The versions are those of the packages that ``cell`` reaches and of what these need, without one of a few. The
-    commit is marked "with changes" if files of ours were changed since: those that ``cell`` reaches, if one is given.
+    The versions are those of the packages that ``cell`` reaches and of what these require; if no cell is given, of a
+    few. The commit is marked "with changes" if files of ours that ``cell`` reaches, or any, were changed since.
     """
     made_by = code(cell.study, cell.stage) if cell else None
     files = [str(path) for module in made_by.modules if (path := installed(module))] if made_by else []

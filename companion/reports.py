@@ -138,7 +138,7 @@ def durations(results: Results, stages: Mapping[str, str]) -> str:
     for stage, words in stages.items():
         planned = {cell.params["seed"] for cell in results.cells if cell.stage == stage}
         found = [(cell, record) for cell, record in _recorded(results) if cell.stage == stage]
-        seconds = [_cpu_seconds(record) for _, record in found]
+        seconds = [record.cpu_seconds for _, record in found]
         if seconds:
             seeds = f"{len({cell.params['seed'] for cell, _ in found})} of {len(planned)}"
             each, together = f"{np.mean(seconds):.1f} s", f"{sum(seconds) / 60:.1f} min"
@@ -170,13 +170,8 @@ def benchmarks(*names: str) -> str:
     return table(("What", "Usual call", "Ours", "Ratio"), rows) if rows else "<p>Nothing was measured yet.</p>"
 
 
-def _cpu_seconds(record: Record) -> float:
-    """Processor time of a piece of work; a network that came from the cache counts with its training."""
-    return max(float(record.provenance["cpu_seconds"]), float(record.values.get("training_cpu_seconds", 0)))
-
-
 def _hours(found: Sequence[tuple[Cell, Record]]) -> str:
-    return f"{sum(_cpu_seconds(record) for _, record in found) / 3600:.2g} hours"
+    return f"{sum(record.cpu_seconds for _, record in found) / 3600:.2g} hours"
 
 
 def _dates(found: Sequence[tuple[Cell, Record]]) -> str:

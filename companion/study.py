@@ -21,8 +21,6 @@ from companion.claims import Claim, Verdict
 from companion.records import Cell, RecordError, Results
 from modutils import data
 
-SCALES = ("quick", "paper")
-
 
 @dataclass(frozen=True)
 class Study:
@@ -50,15 +48,7 @@ class Study:
     stages: Mapping[str, str]
 
     def results(self, scale: str = "paper", folder: Path | None = None) -> Results:
-        """The records of a scale's plan, in the committed record or in another folder.
-
-        Raises
-        ------
-        ValueError
-            An unknown scale.
-        """
-        if scale not in SCALES:
-            raise ValueError(f"scale={scale!r} is unknown; choose {' or '.join(map(repr, SCALES))}")
+        """The records of a scale's plan, in the committed record or in another folder; an unknown scale is an error."""
         return Results(self.plan(scale), folder or records.results_folder())
 
     def judge(

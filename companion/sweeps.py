@@ -176,7 +176,9 @@ class Verification(NamedTuple):
     ``same_setting`` says whether versions and processor are those of the record: then a recomputed number must be equal
     to 1e-4 of its size. On another machine rounding differs, a trained network is another draw, and it is enough that a
     number lies where the replicates (the cells that differ in ``seed`` alone) lie. What does not depend on training, as
-    the study says, must be equal to 1e-4 everywhere; if it is not, its name stands in ``broken``, else in ``outside``.
+    the study says, must be equal to 1e-4 everywhere. Names of values that are not as recorded stand in ``broken`` if
+    they had to be equal, in ``outside`` if they had to lie near the replicates, and in ``unjudged`` if they depend on
+    training and the recorded draw is the only one, so that nothing can be said of another.
     """
 
     cell: Cell
@@ -184,6 +186,7 @@ class Verification(NamedTuple):
     largest_difference: float
     outside: tuple[str, ...]
     broken: tuple[str, ...]
+    unjudged: tuple[str, ...]
     numbers: int
     seconds: float
     replicates: int
@@ -202,9 +205,10 @@ class Verification(NamedTuple):
         setting = "same versions and processor" if self.same_setting else "other versions or processor"
         wrong = [*self.broken, *self.outside]
         names = f": {', '.join(wrong[:5])}" if wrong else ""
+        unjudged = f"{len(self.unjudged)} not judged, of which there is one draw; " if self.unjudged else ""
         return (
             f"{self.cell}: {verdict} ({setting}; {self.numbers} values, largest relative difference "
-            f"{self.largest_difference:.1e}, {len(wrong)} not as recorded{names}; {self.seconds:.0f} s)"
+            f"{self.largest_difference:.1e}, {len(wrong)} not as recorded{names}; {unjudged}{self.seconds:.0f} s)"
         )
 
 
@@ -274,19 +278,30 @@ def _compare(cell: Cell, cells: Sequence[Cell], folder: Path, scratch: Path) -> 
     ]
     outside: list[str] = []
     broken: list[str] = []
+    unjudged: list[str] = []
     largest = 0.0
     for name in sorted(before.keys() | after.keys()):
-        if name not in before or name not in after:
-            broken.append(name)
-            continue
         strict = same_setting or not records.depends_on_training(cell, name)
-        ranges = [] if strict else [np.asarray(replicate[name]) for replicate in alike if name in replicate]
-        fits, difference = _fits(np.asarray(before[name]), np.asarray(after[name]), ranges)
-        largest = max(largest, difference)
+        fits = False
+        if name in before and name in after:
+            near = len(alike) > 1 and not strict
+            ranges = [np.asarray(replicate[name]) for replicate in alike if name in replicate] if near else []
+            fits, difference = _fits(np.asarray(before[name]), np.asarray(after[name]), ranges)
+            largest = max(largest, difference)
         if not fits:
-            (broken if strict or isinstance(before[name], str) else outside).append(name)
-    seconds = new.provenance["seconds"]
-    return Verification(cell, same_setting, largest, tuple(outside), tuple(broken), len(after), seconds, len(alike))
+            must_be_equal = strict or isinstance(before.get(name), str)
+            (broken if must_be_equal else outside if len(alike) > 1 else unjudged).append(name)
+    return Verification(
+        cell,
+        same_setting,
+        largest,
+        tuple(outside),
+        tuple(broken),
+        tuple(unjudged),
+        len(after),
+        new.provenance["seconds"],
+        len(alike),
+    )
 
 
 def _setting(cell: Cell) -> dict[str, Any]:

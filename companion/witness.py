@@ -11,6 +11,7 @@ import base64
 import datetime
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -83,7 +84,8 @@ def register(study: str, stage: str, folder: Path) -> None:
     version = records.version(study, stage)
     known = witness["fingerprints"].get(now.digest)
     committed = records.commit(_files(study, stage))
-    if known and witness["version"] == version and not (known["commit"].endswith("changes") and committed[-1] != "s"):
+    was_committed_since = known is not None and " " in known["commit"] and " " not in committed
+    if known and witness["version"] == version and not was_committed_since:
         return
     witness["version"] = version
     witness["fingerprints"][now.digest] = {
@@ -200,7 +202,6 @@ class Check(NamedTuple):
 class _Job(NamedTuple):
     """Cells of one stage, made by one code, that are computed again by it and by the present code."""
 
-    row: StageStatus
     digest: str
     cells: list[Cell]
     results: list[tuple[Future[Any], Future[Any]]]
@@ -231,26 +232,40 @@ with open(output, "w") as file:
 """
 
 
+def to_check(cells: Sequence[Cell], folder: Path) -> list[StageStatus]:
+    """The stages that :func:`check` would check: those of which some record is *changed*."""
+    changed = {c[:2] for c in _changed(cells, folder)}
+    return [row for row in status(cells, folder) if row[:2] in changed]
+
+
+def _changed(cells: Sequence[Cell], folder: Path) -> dict[tuple[str, str, str], list[Cell]]:
+    """Cells whose record is *changed*, by study, stage and the digest of the code that made it."""
+    found: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in cells:
+        if records.is_recorded(cell, folder) and state_of(cell, folder) == "changed":
+            found.setdefault((cell.study, cell.stage, origin(cell, folder)[0]), []).append(cell)
+    return found
+
+
 def check(
     cells: Sequence[Cell], folder: Path, *, count: int = 1, seed: int | None = None, workers: int = 2
-) -> Iterator[tuple[StageStatus, list[Check]]]:
-    """Compute a sample of every stage that is *changed* twice on this machine, and write what is found to its ledger.
+) -> Iterator[tuple[StageStatus, list[Check] | NoHistoryError]]:
+    """Compute a sample of every stage that has *changed* twice on this machine, and write what is found to its ledger.
 
     The sample is the cheapest cell and ``count`` random ones, of every code that made records of the stage. They are
-    computed by the code of then, from its commit in a git worktree, and by the code of now, each with a cache of its
-    own. Equal bit for bit: the stage is *checked*. Unequal: it is *outdated*.
+    computed by the code of then, from its commit in git, and by the code of now, each with a cache of its own. Equal
+    bit for bit: the stage is *checked*. Unequal: it is *outdated*.
 
     Yields
     ------
     tuple
-        A stage as it was, and what was found, when its line is written.
+        A stage as it was, and what was found, when its line is written; or the error that says why the code of then is
+        not to be had. Compare with the record itself then, as ``verify`` does.
 
     Raises
     ------
     ValueError
         ``count`` is negative.
-    NoHistoryError
-        The code of a record is not in the git history; compare with the record itself then, as ``verify`` does.
     RuntimeError
         A cell raised, by one code or the other.
     """
@@ -259,17 +274,17 @@ def check(
     with tempfile.TemporaryDirectory() as scratch:
         pool = ThreadPoolExecutor(workers)
         try:
-            jobs = [
-                job
-                for row in status(cells, folder)
-                if row.state == "changed"
-                for job in _jobs(row, cells, folder, count, np.random.default_rng(seed), Path(scratch), pool)
-            ]
-            for row in dict.fromkeys(job.row for job in jobs):
-                found = []
-                for job in [job for job in jobs if job.row == row]:
-                    found += _write_line(job, folder)
-                yield row, found
+            jobs: dict[StageStatus, list[_Job] | NoHistoryError] = {}
+            for row in to_check(cells, folder):
+                try:
+                    jobs[row] = _jobs(row, cells, folder, count, np.random.default_rng(seed), Path(scratch), pool)
+                except NoHistoryError as error:
+                    jobs[row] = error
+            for row, begun in jobs.items():
+                if isinstance(begun, NoHistoryError):
+                    yield row, begun
+                else:
+                    yield row, [one for job in begun for one in _write_line(row, job, folder)]
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -282,34 +297,36 @@ def _jobs(
     rng: np.random.Generator,
     scratch: Path,
     pool: ThreadPoolExecutor,
-) -> Iterator[_Job]:
+) -> list[_Job]:
     """Pick the cells of a stage and begin to compute them."""
-    own = [c for c in cells if (c.study, c.stage) == row[:2] and records.is_recorded(c, folder)]
-    changed = [cell for cell in own if state_of(cell, folder) == "changed"]
-    for digest in dict.fromkeys(origin(cell, folder)[0] for cell in changed):
-        known = read(row.study, row.stage, folder)["fingerprints"].get(digest)
-        tree = _tree(known, digest, row, scratch)
-        made = [cell for cell in changed if origin(cell, folder)[0] == digest]
-        cheapest = min(made, key=lambda cell: records.read(cell, folder).provenance["cpu_seconds"])
-        others = [cell for cell in made if cell != cheapest]
+    made = {digest: own for (study, stage, digest), own in _changed(cells, folder).items() if (study, stage) == row[:2]}
+    fingerprints = read(row.study, row.stage, folder)["fingerprints"]
+    trees = {digest: _tree(fingerprints.get(digest), digest, row, scratch) for digest in made}
+    jobs = []
+    for digest, own in made.items():
+        cheapest = min(own, key=lambda cell: records.read(cell, folder).cpu_seconds)
+        others = [cell for cell in own if cell != cheapest]
         picked = [cheapest, *(others[place] for place in rng.permutation(len(others))[:count])]
+        then, now = fingerprints[digest]["module"], records.module_of(row.study)
         results = [
             (
-                pool.submit(_compute, cell, known["module"], tree, scratch),
-                pool.submit(_compute, cell, records.module_of(cell.study), None, scratch),
+                pool.submit(_compute, cell, then, trees[digest], scratch),
+                pool.submit(_compute, cell, now, None, scratch),
             )
             for cell in picked
         ]
-        yield _Job(row, digest, picked, results)
+        jobs.append(_Job(digest, picked, results))
+    return jobs
 
 
-def _write_line(job: _Job, folder: Path) -> list[Check]:
+def _write_line(row: StageStatus, job: _Job, folder: Path) -> list[Check]:
     """Wait for a job, and write what it found to the ledger of its stage."""
-    study, stage = job.row.study, job.row.stage
+    study, stage = row.study, row.stage
     found = [
         Check(cell, *_compare(old.result(), new.result()))
         for cell, (old, new) in zip(job.cells, job.results, strict=True)
     ]
+    largest = max(one.difference for one in found)
     register(study, stage, folder)
     witness = read(study, stage, folder)
     witness["checks"].append(
@@ -320,7 +337,7 @@ def _write_line(job: _Job, folder: Path) -> list[Check]:
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "device": records.device_name(),
             "cells": [cell.label for cell in job.cells],
-            "largest_difference": max(one.difference for one in found),
+            "largest_difference": largest if math.isfinite(largest) else None,  # of values that cannot be subtracted
             "equal": all(one.equal for one in found),
         }
     )
@@ -340,22 +357,32 @@ def _git(*words: str) -> bytes:
 
 def _tree(known: Mapping[str, Any] | None, digest: str, row: StageStatus, scratch: Path) -> Path:
     """The tree of the code with this digest, checked out at its commit."""
+    name = f"{row.study}/{row.stage}"
     if known is None:
-        raise NoHistoryError(f"{row.study}/{row.stage}: its witness does not know the code with digest {digest}")
-    commit = known["commit"].partition(" ")[0]
-    tree = scratch / commit
-    if not tree.exists():
-        # As a worktree of git, but one of which nothing stays behind in the repository if this is killed.
-        with tarfile.open(fileobj=io.BytesIO(_git("archive", commit))) as archive:
-            archive.extractall(tree, filter="data")
-    there = fingerprint(known["module"], row.stage, locate=below(tree))
-    if there.definitions != known["definitions"]:
-        names = differences(known["definitions"], there.definitions)
-        raise NoHistoryError(
-            f"{row.study}/{row.stage}: commit {commit[:12]} does not hold the code that made the record "
-            f"({', '.join(names[:5])} differ)"
-        )
-    return tree
+        raise NoHistoryError(f"{name}: its witness does not know the code with digest {digest}")
+    commit, _, changes = known["commit"].partition(" with ")
+    if " " in commit:
+        raise NoHistoryError(f"{name}: its records were made where there is no git")
+    # Code that was not committed yet when it made a record is in a commit that followed, if anywhere.
+    later = _git("rev-list", "--reverse", f"{commit}..HEAD").decode().split() if changes else []
+    for one in (commit, *later):
+        tree = scratch / one
+        if not tree.exists():
+            # As a worktree of git, but one of which nothing stays behind in the repository if this is killed.
+            archive = _git("archive", one, "--", ".", ":(exclude)results")
+            with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+                members.extractall(tree, filter="data")
+        if _definitions(known["module"], row.stage, tree) == known["definitions"]:
+            return tree
+    raise NoHistoryError(f"{name}: commit {known['commit']} does not hold the code that made the record")
+
+
+def _definitions(module: str, stage: str, tree: Path) -> dict[str, str] | None:
+    """Of the code in a tree; None if it has no such stage."""
+    try:
+        return fingerprint(module, stage, locate=below(tree)).definitions
+    except ValueError:
+        return None
 
 
 def _compute(cell: Cell, module: str, tree: Path | None, scratch: Path) -> Any:
@@ -381,7 +408,8 @@ def _compute(cell: Cell, module: str, tree: Path | None, scratch: Path) -> Any:
         text=True,
     )
     if done.returncode:
-        raise RuntimeError(f"{cell} by the code of {side[:12]}: {done.stderr.strip().splitlines()[-1:]}")
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise RuntimeError(f"{cell} could not be computed by the code of {side[:12]}: {reason}")
     return json.loads(output.read_text())
 
 
@@ -389,7 +417,8 @@ def _compare(old: Any, new: Any, name: str = "") -> tuple[bool, float, str]:
     """Whether two values are equal bit for bit, but for durations; the largest relative difference, and where it is."""
     if isinstance(old, dict) and isinstance(new, dict) and "dtype" not in old:
         names = [key for key in old.keys() | new.keys() if not key.endswith("seconds")]
-        parts = [_compare(old.get(key), new.get(key), f"{name}.{key}".lstrip(".")) for key in sorted(names)]
+        gone = "(missing)"
+        parts = [_compare(old.get(key, gone), new.get(key, gone), f"{name}.{key}".lstrip(".")) for key in sorted(names)]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         parts = [_compare(a, b, f"{name}[{place}]") for place, (a, b) in enumerate(zip(old, new, strict=True))]
     else:

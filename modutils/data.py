@@ -18,6 +18,7 @@ import shutil
 import sys
 import zlib
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,23 +158,23 @@ def checksums(name: str, split: str) -> dict[str, str]:
     return {f"{name}/{file}": _MD5[name][file] for file in _files(name, split)}
 
 
-_readers: list[dict[str, str]] = []
+_readers: ContextVar[tuple[dict[str, str], ...]] = ContextVar("readers", default=())
 
 
 @contextmanager
 def reading() -> Iterator[dict[str, str]]:
-    """Collect the checksums of what is read meanwhile, by file name, for a record's provenance."""
+    """Collect the checksums of what this thread reads meanwhile, by file name, for a record's provenance."""
     seen: dict[str, str] = {}
-    _readers.append(seen)
+    token = _readers.set((*_readers.get(), seen))
     try:
         yield seen
     finally:
-        _readers[:] = [other for other in _readers if other is not seen]
+        _readers.reset(token)
 
 
 def note_read(found: Mapping[str, str]) -> None:
     """Tell whoever is :func:`reading` that files with these checksums were read, now or for what is cached."""
-    for seen in _readers:
+    for seen in _readers.get():
         seen.update(found)
 
 

@@ -1,18 +1,22 @@
-"""The book, built once for all tests of its HTML."""
+"""The book, built once for all tests of its HTML; a small study for tests of records."""
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
+import studies
+from companion import fingerprint, records, witness
 from companion.execution import execute
+from toy_study import write_toy_study
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -45,3 +49,33 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
     return root / "_build" / "html"
+
+
+class Toy:
+    """The toy study, importable in this process; its source can be changed, as between two processes."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+
+    def change(self, old: str, new: str) -> None:
+        """Replace text in the study's source, and forget what was imported and looked at."""
+        assert old in self.source.read_text()
+        self.source.write_text(self.source.read_text().replace(old, new))
+        self.forget()
+
+    def forget(self) -> None:
+        for name in [name for name in sys.modules if name.startswith("studies.toy")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        for cached in (records.code, records._read_cached, witness._origin, fingerprint._parse):
+            cached.cache_clear()
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a source may change twice within a second
+    made = Toy(write_toy_study(tmp_path / "studies"))
+    studies.__path__.append(str(tmp_path / "studies"))
+    yield made
+    studies.__path__.pop()
+    made.forget()

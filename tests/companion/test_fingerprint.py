@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from companion.fingerprint import Fingerprint, below, differences, fingerprint, installed
 from conftest import ROOT
-from modutils.fingerprint import Fingerprint, below, differences, fingerprint, installed
 
 #: A small tree of ours: `stage` calls `middle`, which calls `inner`, which calls `innermost`, in three files.
 SAMPLE = {
@@ -312,7 +312,9 @@ def test_all_that_is_reached_is_listed(tree: Tree) -> None:
 
 
 def test_bad_arguments_are_named(tree: Tree) -> None:
-    with pytest.raises(ValueError, match=r"modutils\.stages\.dream is not a definition of modutils"):
+    with pytest.raises(
+        ValueError, match=r"modutils\.stages\.dream is not a definition of modutils"
+    ):
         tree.fingerprint("dream")
     tree.change("tools", "from modutils.deep import inner", "from .deep import inner")
     with pytest.raises(ValueError, match=r"tools\.py:3: imports must be absolute"):
@@ -325,9 +327,9 @@ def test_bad_arguments_are_named(tree: Tree) -> None:
 
 def test_modules_are_found_without_running_them() -> None:
     code = (
-        "import sys\nfrom modutils.fingerprint import installed\n"
-        "print(installed('modutils.studies.biclustering.cells.train'), installed('modutils.data.load'))\n"
-        "print(installed('modutils.studies.biclustering.cells').name, 'torch' in sys.modules)"
+        "import sys\nfrom companion.fingerprint import installed\n"
+        "print(installed('studies.biclustering.cells.train'), installed('modutils.data.load'))\n"
+        "print(installed('studies.biclustering.cells').name, 'torch' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["None", "None", "cells.py", "False"]
@@ -357,12 +359,12 @@ import importlib.util, json, sys
 from pathlib import Path
 
 root = Path(sys.argv[1])
-spec = importlib.util.spec_from_file_location("fingerprint", root / "modutils" / "fingerprint.py")
+spec = importlib.util.spec_from_file_location("fingerprint", root / "companion" / "fingerprint.py")
 module = sys.modules["fingerprint"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 print(json.dumps({
     f"{study} {stage}": module.fingerprint(
-        f"modutils.studies.{study}.cells", stage, locate=module.below(root)
+        f"studies.{study}.cells", stage, locate=module.below(root)
     )
     for study, stage in json.loads(sys.argv[2])
 }))
