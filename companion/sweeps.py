@@ -175,10 +175,10 @@ class Verification(NamedTuple):
 
     ``same_setting`` says whether versions and processor are those of the record: then a recomputed number must be equal
     to 1e-4 of its size. On another machine rounding differs, a trained network is another draw, and it is enough that a
-    number lies where the replicates (the cells that differ in ``seed`` alone) lie. What does not depend on training, as
+    value lies where the replicates (the cells that differ in ``seed`` alone) lie. What does not depend on training, as
     the study says, must be equal to 1e-4 everywhere. Names of values that are not as recorded stand in ``broken`` if
-    they had to be equal, in ``outside`` if they had to lie near the replicates, and in ``unjudged`` if they depend on
-    training and the recorded draw is the only one, so that nothing can be said of another.
+    they had to be equal, in ``outside`` if they had to lie near the replicates, and in ``unjudged`` if there are fewer
+    than four of these: the range of two draws, and once more its width on both sides, leaves out a third of all others.
     """
 
     cell: Cell
@@ -205,11 +205,17 @@ class Verification(NamedTuple):
         setting = "same versions and processor" if self.same_setting else "other versions or processor"
         wrong = [*self.broken, *self.outside]
         names = f": {', '.join(wrong[:5])}" if wrong else ""
-        unjudged = f"{len(self.unjudged)} not judged, of which there is one draw; " if self.unjudged else ""
+        few = f"{len(self.unjudged)} not judged, since there are {self.replicates} of {_JUDGED} replicates; "
+        unjudged = few if self.unjudged else ""
         return (
             f"{self.cell}: {verdict} ({setting}; {self.numbers} values, largest relative difference "
             f"{self.largest_difference:.1e}, {len(wrong)} not as recorded{names}; {unjudged}{self.seconds:.0f} s)"
         )
+
+
+#: Replicates that are needed to say where a further draw should lie.
+_JUDGED = 4
+_NUMBERS = set("biuf")
 
 
 def _tolerated(replicates: int) -> float:
@@ -273,24 +279,26 @@ def _compare(cell: Cell, cells: Sequence[Cell], folder: Path, scratch: Path) -> 
         dict(_leaves(records.read(other, folder).values))
         for other in cells
         if not same_setting
+        and other != cell
         and (other.study, other.stage) == (cell.study, cell.stage)
         and _setting(other) == _setting(cell)
     ]
+    judged = len(alike) + 1 >= _JUDGED
     outside: list[str] = []
     broken: list[str] = []
     unjudged: list[str] = []
     largest = 0.0
     for name in sorted(before.keys() | after.keys()):
         strict = same_setting or not records.depends_on_training(cell, name)
-        fits = False
+        text = any(isinstance(values.get(name), str) for values in (before, after))
         if name in before and name in after:
-            near = len(alike) > 1 and not strict
-            ranges = [np.asarray(replicate[name]) for replicate in alike if name in replicate] if near else []
-            fits, difference = _fits(np.asarray(before[name]), np.asarray(after[name]), ranges)
+            fits, difference = _is_equal(np.asarray(before[name]), np.asarray(after[name]))
             largest = max(largest, difference)
-        if not fits:
-            must_be_equal = strict or isinstance(before.get(name), str)
-            (broken if must_be_equal else outside if len(alike) > 1 else unjudged).append(name)
+            if not fits and judged and not strict and not text:
+                fits = _is_like(before[name], after[name], [one[name] for one in alike if name in one])
+            if fits:
+                continue
+        (broken if strict or text else outside if judged else unjudged).append(name)
     return Verification(
         cell,
         same_setting,
@@ -300,7 +308,7 @@ def _compare(cell: Cell, cells: Sequence[Cell], folder: Path, scratch: Path) -> 
         tuple(unjudged),
         len(after),
         new.provenance["seconds"],
-        len(alike),
+        len(alike) + 1,
     )
 
 
@@ -321,35 +329,51 @@ def _leaves(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, values
 
 
-def _fits(before: np.ndarray, after: np.ndarray, replicates: Sequence[np.ndarray]) -> tuple[bool, float]:
-    """Whether a value is as recorded, entry by entry, and the largest relative difference.
-
-    An entry fits if it is within 1e-4 of its size, if both are NaN, or if it lies in the range of the replicates or no
-    further outside than this range is wide. With replicates, as many entries of an array may be outside as of all
-    numbers. An array that has another length than recorded is compared by its mean and its mean size.
-    """
-    if {before.dtype.kind, after.dtype.kind} - set("biuf"):
+def _is_equal(before: np.ndarray, after: np.ndarray) -> tuple[bool, float]:
+    """Whether every entry is within 1e-4 of its size, or both are NaN; and the largest relative difference."""
+    if {before.dtype.kind, after.dtype.kind} - _NUMBERS:
         equal = before.dtype.kind == after.dtype.kind and np.array_equal(before, after)
         return equal, 0.0 if equal else math.inf
+    if before.shape != after.shape:
+        return False, math.inf
     a, b = before.astype(float), after.astype(float)
-    ranges = [replicate.astype(float) for replicate in replicates if replicate.dtype.kind in "biuf"]
-    if a.shape != b.shape:
-        if not ranges:
-            return False, math.inf
-        a, b, *ranges = [np.array([one.mean(), np.abs(one).mean()]) for one in (a, b, *ranges) if one.size]
-    if not b.size:
-        return True, 0.0
-    both_nan = np.isnan(a) & np.isnan(b)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
         size = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1e-9)
-        difference = np.where((a == b) | both_nan, 0.0, np.nan_to_num(np.abs(a - b) / size, nan=math.inf))
-    fits = difference <= 1e-4
-    ranges = [one for one in ranges if one.shape == b.shape]
-    if ranges:
-        together = np.stack(ranges)
-        known = np.where(np.isnan(together).all(0), 0.0, together)
-        low, high = np.nanmin(known, axis=0), np.nanmax(known, axis=0)
-        within = (b >= low - (high - low)) & (b <= high + (high - low))
-        fits |= within | (np.isnan(b) & np.isnan(together).any(0))
-    tolerated = _tolerated(len(ranges)) if ranges else 0.0
-    return bool((~fits).mean() <= tolerated), float(difference.max())
+        difference = np.where(same, 0.0, np.nan_to_num(np.abs(a - b) / size, nan=math.inf))
+    return bool((difference <= 1e-4).all()), float(difference.max(initial=0.0))
+
+
+def _is_like(before: Any, after: Any, others: Sequence[Any]) -> bool:
+    """Whether two draws of a value lie in the range of the other draws, or no further outside than it is wide.
+
+    Each of the two is also among the draws for the other one. So a record that does not belong to its replicates is
+    seen, too. An array counts by a few numbers: its entries need not mean the same in another draw, such as the labels
+    of clusters, nor need there be as many.
+    """
+    draws = [np.asarray(value) for value in (before, after, *others)]
+    if {draw.dtype.kind for draw in draws} - _NUMBERS:
+        return False
+    old, new, *rest = (_summary(draw.astype(float)) for draw in draws)
+    return _lies_near(old, [new, *rest]) and _lies_near(new, [old, *rest])
+
+
+def _summary(values: np.ndarray) -> np.ndarray:
+    """Mean, mean size, and the mean weighted by the place from −1 to 1, which tells the order; NaN is left out."""
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return np.full(3, np.nan)
+    place = np.linspace(-1, 1, known.size) if known.size > 1 else np.zeros(1)
+    return np.array([known.mean(), np.abs(known).mean(), (known * place).mean()])
+
+
+def _lies_near(one: np.ndarray, draws: Sequence[np.ndarray]) -> bool:
+    known = [draw for draw in draws if not np.isnan(draw).any()]
+    if np.isnan(one).any():
+        return len(known) < len(draws)
+    if not known:
+        return False
+    low, high = np.min(known, axis=0), np.max(known, axis=0)
+    rounding = 1e-4 * np.maximum(np.abs(low), np.abs(high))
+    margin = np.maximum(high - low, rounding)
+    return bool(((one >= low - margin) & (one <= high + margin)).all())

@@ -312,9 +312,7 @@ def test_all_that_is_reached_is_listed(tree: Tree) -> None:
 
 
 def test_bad_arguments_are_named(tree: Tree) -> None:
-    with pytest.raises(
-        ValueError, match=r"modutils\.stages\.dream is not a definition of modutils"
-    ):
+    with pytest.raises(ValueError, match=r"modutils\.stages\.dream is not a definition of modutils"):
         tree.fingerprint("dream")
     tree.change("tools", "from modutils.deep import inner", "from .deep import inner")
     with pytest.raises(ValueError, match=r"tools\.py:3: imports must be absolute"):
