@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from modutils import _check
+
 __all__ = ["chance_similarities", "chance_similarity", "element_similarities", "element_similarity"]
 
 
@@ -115,12 +117,8 @@ def chance_similarities(labels: Any, *, unused: str = "one module") -> np.ndarra
 
 
 def _of_two(a: Any, b: Any, unused: str, chance: bool) -> float:
-    a, b = np.asarray(a), np.asarray(b)
-    if a.ndim != 1 or a.shape != b.shape:
-        raise ValueError(f"a has shape {a.shape} and b {b.shape}; both need the shape (n,)")
-    for name, labels in (("a", a), ("b", b)):
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"{name} has type {labels.dtype}; integers are needed")
+    a = _check.labels("a", a)
+    b = _check.labels("b", b, len(a))
     value = float(_all_pairs([a, b], unused, chance)[0, 1])
     if np.isnan(value):
         raise ValueError('no unit has a module in both a and b; unused="one module" compares unused units too')
@@ -128,8 +126,7 @@ def _of_two(a: Any, b: Any, unused: str, chance: bool) -> float:
 
 
 def _all_pairs(labels: Any, unused: str, chance: bool) -> np.ndarray:
-    if unused not in ("one module", "drop"):
-        raise ValueError(f'unused={unused!r}; use "one module" or "drop"')
+    _check.choice("unused", unused, ("one module", "drop"))
     labels = np.asarray(labels)
     if labels.ndim != 2 or not labels.size or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(

@@ -46,21 +46,21 @@ each interval: in trained networks it misses completeness by up to 10 % of the l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from itertools import islice
-from typing import Any, Literal, cast
+from contextlib import nullcontext
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from modutils import _check
 from modutils._rules import Rules, SlopeRule, non_affine_operations, path_mean, rescale
+from modutils.units import Cut, batches, find, full_precision, like, refuse_training
 
 __all__ = [
     "METHODS",
     "CompletenessError",
     "attribute",
-    "layer_activations",
     "neuron_sample_matrices",
     "neuron_sample_matrix",
 ]
@@ -245,128 +245,6 @@ def neuron_sample_matrices(
     return out
 
 
-@torch.inference_mode(False)
-def layer_activations(model: nn.Module, layer: nn.Module | str, inputs: Tensor, *, batch_size: int = 500) -> Tensor:
-    """Output of a layer.
-
-    Parameters
-    ----------
-    model, layer, inputs, batch_size
-        As for `attribute`.
-
-    Returns
-    -------
-    torch.Tensor
-        (N, units), on the CPU.
-
-    Raises
-    ------
-    ValueError
-        As for `attribute`.
-
-    Examples
-    --------
-    >>> layer_activations(nn.Sequential(nn.ReLU()), "0", torch.tensor([[1.0, -1.0]]))
-    tensor([[1., 0.]])
-    """
-    job = _Job(model, layer, inputs, [], None, None, 1, batch_size)
-    out = torch.empty(len(inputs), job.units, dtype=job.dtype)
-    for part, x, _ in job.chunks():
-        with _full_precision(job.device):
-            out[part] = job.cut.forward(job.cut.stem(x.clone()), spend=True)[0].detach().flatten(1)
-    return out
-
-
-class _Cut:
-    """A network cut at a layer: ``stem`` (affine in the input), then ``forward``, from there to layer and logits.
-
-    A chain of modules (`nn.Sequential`) is cut into three lists of modules. Any other network is run as a whole, with a
-    hook on the layer, and its stem is empty.
-    """
-
-    def __init__(self, model: nn.Module, layer: nn.Module):
-        self.model, self.layer = model, layer
-        chain = _chain(model, layer)
-        self.is_chain = sum(module is layer for module in chain) == 1
-        if self.is_chain:
-            top = 1 + next(i for i, module in enumerate(chain) if module is layer)
-            bottom = next((i for i, module in enumerate(chain[:top]) if not _is_affine(module)), top)
-            self.parts = chain[:bottom], chain[bottom:top], chain[top:]
-        # With channels as the fastest axis, convolutions take half the time on a CPU. Modules of other people may call
-        # `view`, which expects the usual order.
-        native = all(type(module).__module__.startswith("torch.nn.") for module in chain)
-        self.memory_format = torch.channels_last if self.is_chain and native else torch.contiguous_format
-
-    @torch.no_grad()
-    def stem(self, x: Tensor) -> Tensor:
-        """The affine part: on a straight path of inputs, one need not run it again."""
-        if x.ndim == 4 and self.memory_format != torch.contiguous_format:
-            # A copy, since `contiguous` does nothing for one channel, and then the convolution keeps the usual order.
-            x = torch.empty_like(x, memory_format=self.memory_format).copy_(x)
-        for module in self.parts[0] if self.is_chain else ():
-            x = module(x)
-        return x
-
-    def forward(
-        self, z: Tensor, at: Tensor | None = None, *, whole: bool = False, spend: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Value of the layer, as the leaf of a graph, and the logits that follow from it.
-
-        `z` is what `stem` returned, or with `whole` the model's input. The layer's value is replaced by `at` if
-        given. `spend`: `z` may be overwritten.
-        """
-        if self.is_chain and not whole:
-            trunk = self.parts[1] if at is None else []
-            with torch.no_grad():
-                if spend and trunk and type(trunk[0]) is nn.ReLU and not _has_hooks(trunk[0]):
-                    z, trunk = z.relu_(), trunk[1:]
-                for module in trunk:
-                    z = module(z)
-            with torch.enable_grad():
-                leaf = (z if at is None else at).detach().requires_grad_()
-                logits = leaf.clone()  # what follows may work in place
-                for module in self.parts[2]:
-                    logits = module(logits)
-            return leaf, logits
-
-        leaves: list[Tensor] = []
-
-        def start_graph(module: nn.Module, args: object, output: object) -> Tensor:
-            if not isinstance(output, Tensor) or output.shape[:1] != z.shape[:1] or output.ndim < 2:
-                got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-                raise ValueError(f"layer returns {got}, not one tensor of ({len(z)} samples, ...)")
-            leaves.append((output if at is None else at).detach().requires_grad_())
-            torch.set_grad_enabled(True)
-            return leaves[-1].clone()
-
-        handle = self.layer.register_forward_hook(start_graph)
-        try:
-            with torch.no_grad():  # restores the mode that the hook changes
-                logits = self.model(z)
-        finally:
-            handle.remove()
-        if len(leaves) != 1:
-            raise ValueError(f"layer is reached {len(leaves)} times in one forward pass of the model, not once")
-        return leaves[0], logits
-
-
-def _chain(module: nn.Module, layer: nn.Module) -> list[nn.Module]:
-    """Flatten nested `nn.Sequential`, but not into the layer and not past somebody's hooks."""
-    plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-    if module is layer or not plain or _has_hooks(module):
-        return [module]
-    return [part for child in cast(nn.Sequential, module) for part in _chain(child, layer)]
-
-
-def _is_affine(module: nn.Module) -> bool:
-    affine = (nn.Flatten, nn.Identity, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return type(module) in affine and not _has_hooks(module)
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
 class _Job:
     """Checked arguments of one call, and the loop over chunks of samples."""
 
@@ -382,31 +260,26 @@ class _Job:
         batch_size: int,
     ):
         for method in methods:
-            if method not in METHODS:
-                raise ValueError(f"method={method!r} is unknown; choose one of {', '.join(METHODS)}")
-        for name, number in (("steps", steps), ("batch_size", batch_size)):
-            if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
-                raise ValueError(f"{name}={number!r}: give a positive integer")
-        tensor = next((t for ts in (model.parameters(), model.buffers()) for t in ts if t.is_floating_point()), inputs)
+            _check.choice("method", method, METHODS)
+        _check.count("steps", steps, 1)
+        _check.count("batch_size", batch_size, 1)
+        _check.samples("inputs", inputs)
+        refuse_training(model)
+        tensor = like(model, inputs)
         self.device, self.dtype = tensor.device, tensor.dtype
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"model is {self.dtype}; convert it to float32 or float64")
-        _check_inputs("inputs", inputs, batch_size)
         self.inputs, self.methods, self.steps, self.batch_size = inputs.detach(), list(methods), steps, batch_size
-        self.baseline = _broadcast_baseline(baseline, inputs, batch_size).detach()
-        self.cut = _Cut(model, _find(model, layer))
-        with _full_precision(self.device):
+        self.baseline = _broadcast_baseline(baseline, inputs).detach()
+        self.cut = Cut(model, find(model, layer))
+        with full_precision(self.device):
             self._probe()
         self.all_classes = isinstance(target, str)
-        self.target = _check_target(target, len(inputs), self.classes) if methods else None
+        self.target = _check_target(target, len(inputs), self.classes)
 
     def _probe(self) -> None:
         """Run one sample and its baseline through the whole model, and look at what lies above the layer."""
         x, base = next(self.chunks(1))[1:]
-        # In training mode it would count the batch before `Rules` sees it.
-        for name, module in self.cut.model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-                raise ValueError(f"model: batch normalisation {name!r} is in training mode; call model.eval() first")
         rules = Rules(1, 1, rule=rescale)
         try:
             with rules:
@@ -415,8 +288,6 @@ class _Job:
             shape = tuple(self.inputs.shape)
             raise ValueError(f"inputs of shape {shape} do not pass through the model: {error}") from error
         self.units = leaf[0].numel()
-        if not self.methods:
-            return
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(f"model returns {got} for 2 samples, not logits of shape (2, classes)")
@@ -455,16 +326,14 @@ class _Job:
 
     def chunks(self, size: int | None = None) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Samples and baselines (one, or one for each) on the model's device."""
-        size = size or self.batch_size
-        for start in range(0, len(self.inputs), size):
-            part = slice(start, min(start + size, len(self.inputs)))
+        for part, x in batches(self.cut.model, self.inputs, size or self.batch_size):
             base = self.baseline if len(self.baseline) == 1 else self.baseline[part]
-            yield part, self.inputs[part].to(self.device, self.dtype), base.to(self.device, self.dtype)
+            yield part, x, base.to(x)
 
     def run(self, *, centred: bool) -> Iterator[tuple[slice, dict[str, Tensor]]]:
         """Attributions (seeds, samples, units) by each method, chunk by chunk."""
         for part, x, base in self.chunks():
-            with _full_precision(self.device):
+            with full_precision(self.device):
                 results = _Chunk(self, part, x, base, centred).attribute()
             yield part, results
 
@@ -682,52 +551,13 @@ def _is_softmax(outputs: Tensor) -> bool:
     )
 
 
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """On a GPU, convolutions and matrix products in TF32 would be good to three digits only."""
-    if device.type != "cuda":
-        yield
-        return
-    switches: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
-    before = [switch.allow_tf32 for switch in switches]
-    try:
-        for switch in switches:
-            switch.allow_tf32 = False
-        yield
-    finally:
-        for switch, value in zip(switches, before, strict=True):
-            switch.allow_tf32 = value
-
-
-def _find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
-    named = dict(model.named_modules(remove_duplicate=False))
-    if isinstance(layer, str) and layer in named:
-        return named[layer]
-    if isinstance(layer, nn.Module) and any(layer is module for module in named.values()):
-        return layer
-    known = ", ".join(name for name in islice(named, 30) if name)
-    raise ValueError(f"layer={layer!r} is not in the model; its layers are {known}")
-
-
-def _check_inputs(name: str, inputs: Tensor, batch_size: int) -> None:
-    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-        got = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise ValueError(f"{name} is {got}; give a floating point tensor")
-    if inputs.ndim < 2 or inputs.numel() == 0:
-        raise ValueError(f"{name} has shape {tuple(inputs.shape)}; give (samples, ...), not empty")
-    for start, part in zip(range(0, len(inputs), batch_size), inputs.split(batch_size), strict=True):
-        finite = part.flatten(1).isfinite().all(1)
-        if not finite.all():
-            raise ValueError(f"{name} has NaN or infinite values in sample {start + int(finite.int().argmin())}")
-
-
-def _broadcast_baseline(baseline: Tensor | None, inputs: Tensor, batch_size: int) -> Tensor:
+def _broadcast_baseline(baseline: Tensor | None, inputs: Tensor) -> Tensor:
     """One row for all samples, or one row for each."""
     if baseline is None:
         return torch.zeros_like(inputs[:1])
     if isinstance(baseline, Tensor) and baseline.shape == inputs.shape[1:]:
         baseline = baseline[None]
-    _check_inputs("baseline", baseline, batch_size)
+    _check.samples("baseline", baseline)
     if baseline.shape[1:] != inputs.shape[1:] or len(baseline) not in (1, len(inputs)):
         one, each = tuple(inputs.shape[1:]), tuple(inputs.shape)
         raise ValueError(f"baseline has shape {tuple(baseline.shape)}; give {one}, or {each} for one per sample")
@@ -741,9 +571,5 @@ def _check_target(target: _Target, samples: int, classes: int) -> Tensor | None:
         target = torch.full((samples,), int(target))
     if not isinstance(target, Tensor):
         raise ValueError(f"target={target!r}: give a class, 'all', or an integer tensor of shape ({samples},)")
-    if target.is_floating_point() or target.dtype == torch.bool or target.shape != (samples,):
-        got = f"{target.dtype} of shape {tuple(target.shape)}"
-        raise ValueError(f"target is {got}; give a class, 'all', or an integer tensor of shape ({samples},)")
-    if target.min() < 0 or target.max() >= classes:
-        raise ValueError(f"target has classes {target.min()} to {target.max()}; the model has 0 to {classes - 1}")
+    _check.labels("target", target, samples, low=0, high=classes - 1)
     return target.long()

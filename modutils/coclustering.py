@@ -17,6 +17,8 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import check_array
 from sklearn.utils.extmath import randomized_svd
 
+from modutils import _check
+
 __all__ = [
     "BlockSummary",
     "Coclustering",
@@ -129,9 +131,8 @@ def spectral_cocluster(
     >>> int(found.column_labels[5])
     -1
     """
-    _check_count("k", k, 2)
-    if embedding not in ("unit", "degree"):
-        raise ValueError(f'embedding={embedding!r}; use "unit" or "degree"')
+    _check.count("k", k, 2)
+    _check.choice("embedding", embedding, ("unit", "degree"))
     edges = _edges(matrix, signs)
     shape = edges.shape
     row_sums, column_sums = edges.sum(axis=1), edges.sum(axis=0)
@@ -145,7 +146,7 @@ def spectral_cocluster(
         raise ValueError("matrix has one column with an edge; two are needed")
     if n_vectors is None:
         n_vectors = min(k - 1, limit)
-    _check_count("n_vectors", n_vectors, 1, limit)
+    _check.count("n_vectors", n_vectors, 1, limit)
 
     if len(rows) < shape[0] or len(columns) < shape[1]:
         edges = edges[rows][:, columns]
@@ -210,10 +211,10 @@ def block_mass(matrix: Any, row_labels: Any, column_labels: Any, k: int, *, sign
     array([[1., 0.],
            [4., 0.]])
     """
-    _check_count("k", k, 1)
+    _check.count("k", k, 1)
     entries = _finite(matrix) if signed else _edges(matrix, "clip")
-    row_labels = _check_labels("row_labels", row_labels, entries.shape[0], k)
-    column_labels = _check_labels("column_labels", column_labels, entries.shape[1], k)
+    row_labels = _check.labels("row_labels", row_labels, entries.shape[0], high=k - 1)
+    column_labels = _check.labels("column_labels", column_labels, entries.shape[1], high=k - 1)
     blocks = _indicator(row_labels, k).T @ entries @ _indicator(column_labels, k)
     return np.asarray(blocks.toarray() if sparse.issparse(blocks) else blocks)
 
@@ -265,11 +266,11 @@ def mass_share_null(
     ndarray of float64, shape (draws,)
         Compare with `BlockSummary.mass_share`.
     """
-    _check_count("k", k, 1)
-    _check_count("draws", draws, 1)
+    _check.count("k", k, 1)
+    _check.count("draws", draws, 1)
     positive = _edges(matrix, "clip")
-    row_labels = _check_labels("row_labels", row_labels, positive.shape[0], k)
-    column_labels = _check_labels("column_labels", column_labels, positive.shape[1], k)
+    row_labels = _check.labels("row_labels", row_labels, positive.shape[0], high=k - 1)
+    column_labels = _check.labels("column_labels", column_labels, positive.shape[1], high=k - 1)
     total = positive.sum()
     if total == 0:
         raise ValueError("matrix has no entry above zero")
@@ -304,8 +305,7 @@ def module_order(matrix: Any, row_labels: Any, column_labels: Any, k: int, *, by
         Module numbers. Equal modules stay in the order of their numbers; a module without rows or without
         columns has an empty block and weighs 0.
     """
-    if by not in ("mass", "density"):
-        raise ValueError(f'by={by!r}; use "mass" or "density"')
+    _check.choice("by", by, ("mass", "density"))
     weight = np.diagonal(block_mass(matrix, row_labels, column_labels, k))
     if by == "density":
         weight = weight / np.maximum(_block_areas(row_labels, column_labels, k), 1)
@@ -339,8 +339,7 @@ def _finite(matrix: Any) -> Any:
 
 def _edges(matrix: Any, signs: str) -> Any:
     """Own copy of the matrix with entries made non-negative, in float64: CSR, or dense for signs="shift"."""
-    if signs not in ("clip", "shift", "abs"):
-        raise ValueError(f'signs={signs!r}; use "clip", "shift" or "abs"')
+    _check.choice("signs", signs, ("clip", "shift", "abs"))
     entries = _finite(matrix)
     if signs == "shift":
         dense = entries.toarray() if sparse.issparse(entries) else entries
@@ -377,21 +376,3 @@ def _block_areas(row_labels: Any, column_labels: Any, k: int) -> np.ndarray:
     sides = [np.asarray(labels) for labels in (row_labels, column_labels)]
     rows, columns = (np.bincount(side[side >= 0], minlength=k) for side in sides)
     return rows * columns
-
-
-def _check_labels(name: str, labels: Any, length: int, k: int) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.shape != (length,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"{name} has shape {labels.shape} and type {labels.dtype}; needed are integers, shape ({length},)"
-        )
-    if labels.min() < -1 or labels.max() >= k:
-        raise ValueError(f"{name} goes from {labels.min()} to {labels.max()}; allowed is -1 ... {k - 1}")
-    return labels
-
-
-def _check_count(name: str, value: Any, low: int, high: int | None = None) -> None:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        allowed = f"{low} or more" if high is None else f"{low} ... {high}"
-        raise ValueError(f"{name}={value!r}; an integer, {allowed}, is needed")

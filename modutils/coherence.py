@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.metrics import normalized_mutual_info_score
-from torch import Tensor, nn
-
-from modutils import graphs
 
 SCHEMES = ("all", "within_channel", "within_position")
 
@@ -251,132 +247,7 @@ def class_ranges(changes: ArrayLike) -> ClassRanges:
     return ClassRanges(spread, normalised)
 
 
-class Visualization(NamedTuple):
-    """One image for each set of units: see `feature_visualization`.
-
-    ``images`` (sets, channels, height, width) in (0, 1); ``scores`` (sets,): sum over the units of a set of their mean
-    size; ``logits`` (sets, classes) of the network for the image.
-    """
-
-    images: Tensor
-    scores: np.ndarray
-    logits: Tensor
-
-
-def feature_visualization(
-    model: nn.Module,
-    layer: str,
-    unit_sets: Sequence[Any],
-    shape: tuple[int, int, int],
-    *,
-    steps: int = 65,
-    learning_rate: float = 0.05,
-    deviation: float = 0.01,
-    batch_size: int = 512,
-    seed: int = 0,
-) -> Visualization:
-    """For each set of units, an image that drives all of them far from 0.
-
-    The image is a sigmoid of a Fourier series whose coefficients are scaled by 1/frequency, and Adam climbs the sum
-    over the units of the size of the value, its mean over space for a channel. These are the defaults of Lucid without
-    its random transformations (Olah, Mordvintsev & Schubert 2017). Adam works coefficient by coefficient, so many
-    images in one optimisation come out as each would alone; all start from one draw of noise.
-
-    Parameters
-    ----------
-    model : nn.Module
-        In evaluation mode; maps (N, channels, height, width) to (N, classes).
-    layer : str
-        Dotted name of a submodule, such as the linear layer before the ReLU of the units. Where the model is a
-        `torch.nn.Sequential` nothing above it runs.
-    unit_sets : sequence of arrays of int
-        Units (channels, if the layer is convolutional) of each set, none empty.
-    shape : (channels, height, width)
-        Of the images.
-    steps, learning_rate : int, float
-        Of Adam; the score is that after the last step.
-    deviation : float
-        Standard deviation of the coefficients at the start.
-    batch_size : int
-        Images in one optimisation.
-    seed : int
-        Of the noise at the start.
-
-    Raises
-    ------
-    ValueError
-        An unknown layer, a model in training mode, no sets, an empty set, a unit out of range, or steps below 0.
-    """
-    named = dict(model.named_modules())
-    if layer not in named or not layer:
-        raise ValueError(f"layer={layer!r} is unknown; the model has {', '.join(filter(None, named))}")
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval()")
-    if not len(unit_sets) or steps < 0 or batch_size < 1:
-        raise ValueError(f"{len(unit_sets)} sets, steps={steps}, batch_size={batch_size}: need at least 1, 0 and 1")
-    channels, height, width = shape
-    like = next(model.parameters())
-    values = _values_of(model, layer)
-    with torch.no_grad():
-        units = values(like.new_zeros(1, *shape)).shape[1]
-    masks = like.new_zeros(len(unit_sets), units)
-    for mask, members in zip(masks, unit_sets, strict=True):
-        index = np.asarray(members)
-        whole = index.size and np.issubdtype(index.dtype, np.integer)
-        if not whole or index.min() < 0 or index.max() >= units:
-            raise ValueError(f"unit set {members!r}: needed are units in 0 ... {units - 1}, at least one")
-        mask[torch.as_tensor(index, device=like.device)] = 1
-    frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width))
-    scale = ((height * width) ** 0.5 / frequency.clamp(min=1 / max(height, width))).to(like)
-    noise = torch.randn(channels, *scale.shape, 2, generator=torch.Generator().manual_seed(seed)).to(like) * deviation
-
-    def image(coefficients: Tensor) -> Tensor:
-        # Lucid divides by 4, "a magic number".
-        return (torch.fft.irfft2(scale * torch.view_as_complex(coefficients), s=(height, width)) / 4).sigmoid()
-
-    images, scores, logits = [], [], []
-    frozen = [parameter.requires_grad for parameter in model.parameters()]
-    model.requires_grad_(False)
-    try:
-        for mask in masks.split(batch_size):
-            coefficients = noise.expand(len(mask), *noise.shape).clone().requires_grad_()
-            optimizer = torch.optim.Adam([coefficients], lr=learning_rate, fused=True)
-            for _ in range(steps):
-                optimizer.zero_grad(set_to_none=True)
-                (-(values(image(coefficients)).abs() * mask).sum()).backward()
-                optimizer.step()
-            with torch.no_grad():
-                final = image(coefficients)
-                images.append(final.cpu())
-                scores.append((values(final).abs() * mask).sum(dim=1).cpu().numpy())
-                logits.append(model(final).cpu())
-    finally:
-        for parameter, flag in zip(model.parameters(), frozen, strict=True):
-            parameter.requires_grad_(flag)
-    return Visualization(torch.cat(images), np.concatenate(scores), torch.cat(logits))
-
-
-def _values_of(model: nn.Module, layer: str) -> Any:
-    """A function from images to the values of a layer's units (N, units), differentiable."""
-    head = layer.split(".")[0]
-    if type(model) is nn.Sequential and head == layer:
-        names = [name for name, _ in model.named_children()]
-        below = model[: names.index(layer) + 1]
-        return lambda images: graphs.unit_values(below(images))
-
-    def values(images: Tensor) -> Tensor:
-        kept: list[Tensor] = []
-        handle = model.get_submodule(layer).register_forward_hook(lambda _m, _a, output: kept.append(output))
-        try:
-            model(images)
-        finally:
-            handle.remove()
-        return graphs.unit_values(kept[0])
-
-    return values
-
-
-def softmax_entropy(logits: Tensor) -> np.ndarray:
+def softmax_entropy(logits: torch.Tensor) -> np.ndarray:
     """Entropy of the softmax of logits, in nats: (N, classes) to (N,) in 0 … log(classes), in the logits' precision.
 
     In single precision all classes but one get probability 0 when the logits are further apart than about 100, and

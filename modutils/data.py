@@ -28,6 +28,8 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from modutils import _check
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -103,10 +105,8 @@ def load(
     >>> images.shape, labels.shape
     (torch.Size([500, 1, 8, 8]), torch.Size([500]))
     """
-    if name not in NAMES:
-        raise ValueError(f"name={name!r} is unknown; choose one of {', '.join(NAMES)}")
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} is unknown; choose 'train' or 'test'")
+    _check.choice("name", name, NAMES)
+    _check.choice("split", split, SPLITS)
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit} must be at least 1, or None for all images")
     if name == "digits":
@@ -131,8 +131,7 @@ def class_names(name: str) -> tuple[str, ...]:
     >>> class_names("fashion-mnist")[:2]
     ('T-shirt', 'trouser')
     """
-    if name not in NAMES:
-        raise ValueError(f"name={name!r} is unknown; choose one of {', '.join(NAMES)}")
+    _check.choice("name", name, NAMES)
     return CLOTHES if name == "fashion-mnist" else tuple("0123456789")
 
 
@@ -150,8 +149,8 @@ def checksums(name: str, split: str) -> dict[str, str]:
     ValueError
         Unknown name or split.
     """
-    if name not in NAMES or split not in SPLITS:
-        raise ValueError(f"name={name!r}, split={split!r} is unknown; names: {', '.join(NAMES)}")
+    _check.choice("name", name, NAMES)
+    _check.choice("split", split, SPLITS)
     if name == "digits":
         pixels, labels = _digits(split)
         return {f"digits/{split}": hashlib.md5(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()}

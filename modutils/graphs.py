@@ -10,9 +10,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import stats
 from torch import Tensor, nn
+
+from modutils import _check
 
 #: How a convolution kernel becomes the weight of one edge.
 NORMS = ("sum", "euclidean", "column_sum", "spectral")
@@ -50,8 +51,7 @@ def layer_weights(model: nn.Module, *, norm: str = "sum") -> list[np.ndarray]:
     >>> [w.shape for w in layer_weights(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))]
     [(3, 4), (2, 3)]
     """
-    if norm not in NORMS:
-        raise ValueError(f"norm={norm!r} is unknown; choose one of {', '.join(NORMS)}")
+    _check.choice("norm", norm, NORMS)
     found: list[np.ndarray] = []
     convolutional = any(isinstance(part, nn.Conv2d) for part in model.modules())
     for part in model.modules():
@@ -164,8 +164,7 @@ def correlation_graph(activations: Any, kind: str = "spearman") -> np.ndarray:
     >>> correlation_graph([[0, 3, 5], [1, 2, 5], [2, 0, 5]]).round(6).tolist()
     [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is unknown; choose one of {', '.join(KINDS)}")
+    _check.choice("kind", kind, KINDS)
     values = activations.detach().cpu().numpy() if isinstance(activations, Tensor) else np.asarray(activations)
     if values.ndim != 2 or len(values) < 2:
         raise ValueError(f"activations has shape {values.shape}; (N, units) with N of at least 2 is needed")
@@ -182,72 +181,6 @@ def correlation_graph(activations: Any, kind: str = "spearman") -> np.ndarray:
     graph = np.minimum((standard.T @ standard) ** 2, 1)
     np.fill_diagonal(graph, 0)
     return graph
-
-
-@torch.no_grad()
-def layer_activations(
-    model: nn.Module, layers: Sequence[str], inputs: Tensor, *, batch_size: int = 500
-) -> list[np.ndarray]:
-    """Values of the units of several layers, as `correlation_graph` takes them.
-
-    A unit is a column of an output (N, units), or a channel of an output (N, channels, height, width): its value is
-    then the mean size over space. (The authors' code takes a matrix norm over the two axes of space.)
-
-    Parameters
-    ----------
-    model : nn.Module
-        In evaluation mode.
-    layers : sequence of str
-        Dotted names of submodules. To see units before the ReLU, as the authors do, name the linear layers.
-    inputs : Tensor, shape (N, ...)
-        Moved to the device of the model batch by batch.
-
-    Returns
-    -------
-    list of ndarray, shapes (N, units), in the precision of the model
-
-    Raises
-    ------
-    ValueError
-        An unknown layer, one that does not run just once, no inputs, a model in training mode, or an output of another
-        shape.
-    """
-    named = dict(model.named_modules())
-    if unknown := [name for name in layers if name not in named]:
-        raise ValueError(f"layer={unknown[0]!r} is unknown; the model has {', '.join(filter(None, named))}")
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval()")
-    if not len(inputs):
-        raise ValueError(f"inputs has shape {tuple(inputs.shape)}; at least one sample is needed")
-    device = next(model.parameters()).device
-    kept: dict[str, list[np.ndarray]] = {name: [] for name in layers}
-
-    def keep(name: str) -> Any:
-        # A copy: what follows may work in place.
-        return lambda _module, _args, output: kept[name].append(unit_values(output).cpu().numpy().copy())
-
-    hooks = [named[name].register_forward_hook(keep(name)) for name in kept]
-    try:
-        for batch in inputs.split(batch_size):
-            model(batch.to(device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for name, batches in kept.items():
-        if sum(map(len, batches)) != len(inputs):
-            raise ValueError(
-                f"layer={name!r} must run once in a forward pass; it ran for {sum(map(len, batches))} samples"
-            )
-    return [np.concatenate(kept[name]) for name in layers]
-
-
-def unit_values(output: Tensor) -> Tensor:
-    """(N, units) from the output of a layer: as it is, or the mean size over space of every channel."""
-    if output.ndim == 2:
-        return output
-    if output.ndim == 4:
-        return output.abs().mean((2, 3))
-    raise ValueError(f"a layer gives shape {tuple(output.shape)}; (N, units) or (N, channels, height, width) is needed")
 
 
 def checked_weights(weights: Sequence[Any]) -> list[np.ndarray]:

@@ -22,11 +22,12 @@ networks through pruning and network analysis", NeurIPS 2023.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import linkage
+
+from modutils import _check
 
 __all__ = [
     "LayerClusters",
@@ -97,7 +98,7 @@ def condense(masks: Sequence[Any]) -> list[np.ndarray]:
     >>> [units.tolist() for units in condense([[[1, 0], [0, 0]], [[1, 1]]])]
     [[True, False], [True, False], [True]]
     """
-    layers = _checked_masks(masks)
+    layers = _check.masks(masks)
     fed = [np.ones(layers[0].shape[1], dtype=bool)]
     for mask in layers:
         fed.append(mask @ fed[-1])  # of bools: any
@@ -148,8 +149,9 @@ def reach(masks: Sequence[Any], *, hops: int | None = None) -> list[np.ndarray]:
     >>> [features.astype(int).tolist() for features in reach([[[1, 0]], [[0], [1]]])]
     [[[1, 0, 1], [0, 0, 0]], [[0, 1]]]
     """
-    layers = _checked_masks(masks)
-    hops = _checked_hops(hops, len(layers))
+    layers = _check.masks(masks)
+    hops = len(layers) if hops is None else hops
+    _check.count("hops", hops, 1)
     features = []
     for start, mask in enumerate(layers):
         blocks = [mask.T]
@@ -210,12 +212,12 @@ def cluster_layer(features: Any, *, modularity_threshold: float = -0.2, n_target
     >>> found.labels, found.k, round(found.q, 3), found.reason
     (array([0, 0, 1, 1]), 2, -0.434, 'modularity')
     """
-    reached = _checked_binary("features", features)
+    reached = _check.binary("features", features)
     _check_threshold("modularity_threshold", modularity_threshold, -1)
     if not (rows := reached.any(axis=1)).all():
         raise ValueError(f"features[{rows.argmin()}] is all zero; drop the units that reach nothing, see condense")
     n, m = reached.shape
-    _check_count("n_targets", total := m if n_targets is None else n_targets, int(reached.any(axis=0).sum()))
+    _check.count("n_targets", total := m if n_targets is None else n_targets, int(reached.any(axis=0).sum()))
     if n == 1:
         return LayerClusters(np.zeros(1, dtype=np.int64), 1, 0.0, "single unit", np.zeros(1))
 
@@ -276,16 +278,16 @@ def merge_clusters(masks: Sequence[Any], clusters: Sequence[Any], *, threshold: 
     >>> [labels.tolist() for labels in modules]
     [[0, 0, 1], [0, 1], [0, 2]]
     """
-    layers = _checked_masks(masks)
+    layers = _check.masks(masks)
     _check_threshold("threshold", threshold, 0)
     widths = [layers[0].shape[1], *map(len, layers)]
     if len(clusters) != len(widths):
         raise ValueError(f"clusters has {len(clusters)} layers; one per unit layer, {len(widths)}, is needed")
-    given = [_checked_labels(f"clusters[{place}]", labels) for place, labels in enumerate(clusters)]
-    for place, (labels, width) in enumerate(zip(given, widths, strict=True)):
-        if len(labels) != width:
-            raise ValueError(f"clusters[{place}] has {len(labels)} labels; one per unit, {width}, is needed")
-    names = [_renumbered(labels) for labels in given]
+    given = [
+        _check.labels(f"clusters[{place}]", labels, width)
+        for place, (labels, width) in enumerate(zip(clusters, widths, strict=True))
+    ]
+    names = [_check.renumbered(labels) for labels in given]
     members = [labels[:, None] == np.arange(labels.max() + 1) for labels in names]  # (units, clusters)
 
     of_cluster = [np.arange(members[0].shape[1])]
@@ -348,8 +350,9 @@ def detect_modules(
     >>> [labels.tolist() for labels in detect_modules(apart)]
     [[0, 0, 1, 1], [0, 1], [0, 0, 1, 1]]
     """
-    layers = _checked_masks(masks)
-    hops = _checked_hops(hops, len(layers))
+    layers = _check.masks(masks)
+    hops = len(layers) if hops is None else hops
+    _check.count("hops", hops, 1)
     _check_threshold("merge_threshold", merge_threshold, 0)
     _check_threshold("modularity_threshold", modularity_threshold, -1)
     alive = condense(layers)
@@ -396,7 +399,7 @@ def signature(labels: Sequence[Any]) -> Counter[tuple[frozenset[int], frozenset[
     """
     if len(labels) < 2:
         raise ValueError(f"labels has {len(labels)} layers; two or more, inputs to outputs, are needed")
-    layers = [_checked_labels(f"labels[{place}]", layer) for place, layer in enumerate(labels)]
+    layers = [_check.labels(f"labels[{place}]", layer) for place, layer in enumerate(labels)]
     modules = np.unique(np.concatenate(layers))
 
     def units(layer: np.ndarray, module: int) -> frozenset[int]:
@@ -435,7 +438,7 @@ def _cut(tree: np.ndarray, k: int) -> np.ndarray:
         top[tree[step, :2].astype(int)] = n + step
     for node in range(len(top) - 1, -1, -1):  # parents have larger numbers: theirs are final
         top[node] = top[top[node]]
-    return _renumbered(top[:n])
+    return _check.renumbered(top[:n])
 
 
 def _z_score(a: np.ndarray, b: np.ndarray, total: int) -> float:
@@ -444,60 +447,6 @@ def _z_score(a: np.ndarray, b: np.ndarray, total: int) -> float:
     excess = (both * total - product) / total
     deviation = math.sqrt(product * (total**2 - product) / total) / total
     return round(excess / deviation if deviation else excess, _DECIMALS)
-
-
-def _renumbered(labels: np.ndarray) -> np.ndarray:
-    """0, 1, ... in the order of first appearance; -1 stays."""
-    names = list(dict.fromkeys(labels[labels >= 0].tolist()))
-    number = {name: place for place, name in enumerate(names)}
-    return np.array([number.get(label, -1) for label in labels.tolist()], dtype=np.int64)
-
-
-def _checked_masks(masks: Sequence[Any]) -> list[np.ndarray]:
-    layers = [_checked_binary(f"masks[{place}]", mask) for place, mask in enumerate(masks)]
-    if not layers:
-        raise ValueError("masks is empty; one array (out, in) per layer of weights is needed")
-    for place, (before, after) in enumerate(pairwise(layers)):
-        if after.shape[1] != len(before):
-            raise ValueError(
-                f"masks[{place}] has shape {before.shape} and masks[{place + 1}] {after.shape}; with (out, in) the "
-                f"latter needs {len(before)} columns"
-            )
-    return layers
-
-
-def _checked_binary(name: str, given: Any) -> np.ndarray:
-    array = np.asarray(given)
-    if array.ndim != 2 or not array.size:
-        raise ValueError(f"{name} has shape {array.shape}; two dimensions with one unit or more each are needed")
-    wrong = ~((array == 0) | (array == 1))  # NaN is neither
-    if wrong.any():
-        i, j = np.argwhere(wrong)[0].tolist()
-        raise ValueError(f"{name}[{i}, {j}] = {array[i, j]}; 0 and 1 alone are allowed, such as weights != 0")
-    return array == 1
-
-
-def _checked_labels(name: str, given: Any) -> np.ndarray:
-    labels = np.asarray(given)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"{name} has shape {labels.shape} and type {labels.dtype}; integers, shape (units,), are needed"
-        )
-    if labels.size and labels.min() < -1:
-        raise ValueError(f"{name} goes down to {labels.min()}; -1 or larger is allowed")
-    return labels
-
-
-def _checked_hops(hops: int | None, layers: int) -> int:
-    if hops is None:
-        return layers
-    _check_count("hops", hops, 1)
-    return hops
-
-
-def _check_count(name: str, value: Any, low: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{name}={value!r}; an integer, {low} or more, is needed")
 
 
 def _check_threshold(name: str, value: Any, low: int) -> None:

@@ -3,19 +3,21 @@
 A removed unit has its value in the output of ``layer`` set to 0, or to a replacement. Units are numbered as
 `torch.flatten` numbers the entries of that output for one sample.
 
-Where the network is a `torch.nn.Sequential` and the first thing that computes after ``layer`` is a
-`torch.nn.Linear`, the layers below run once and a lesion is an exact update of what that linear module gives.
-Any other network runs anew for every set of removed units, with a forward hook on ``layer``. The two agree up
-to rounding.
+Where the network is a chain (`torch.nn.Sequential`), the layers below run once for all sets of removed units. Where
+the first thing that computes after ``layer`` is also a `torch.nn.Linear`, a lesion is an exact update of what that
+gives. Any other network runs anew for every set. All agree up to rounding.
 """
 
-import itertools
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from modutils import _check
+from modutils.units import batches, find, has_hooks, refuse_training, run, split
 
 __all__ = ["ablation_curve", "ablation_curves", "correct_counts", "lesioned_predictions"]
 
@@ -99,8 +101,8 @@ def ablation_curves(
     list of ndarray of int64, shapes (len(curves[i]) + 1,)
     """
     network = _Lesioned(model, layer, inputs, replacement, batch_size)
-    truth = network.check_labels(labels)
-    checked = [[network.check_units(group) for group in groups] for groups in curves]
+    truth = _check.labels("labels", labels, len(inputs), low=0, high=network.classes - 1)
+    checked = [[_check.unit_set(group, network.units) for group in groups] for groups in curves]
     for number, groups in enumerate(checked):
         if len(groups) and (np.bincount(np.concatenate(groups), minlength=1) > 1).any():
             raise ValueError(f"the groups of curve {number} name a unit more than once")
@@ -129,7 +131,7 @@ def lesioned_predictions(
     ndarray of int64, shape (len(unit_sets), N)
     """
     network = _Lesioned(model, layer, inputs, replacement, batch_size)
-    return network.predict_alone([network.check_units(units) for units in unit_sets])
+    return network.predict_alone([_check.unit_set(units, network.units) for units in unit_sets])
 
 
 def correct_counts(
@@ -151,8 +153,8 @@ def correct_counts(
     ndarray of int64, shape (len(unit_sets), classes)
     """
     network = _Lesioned(model, layer, inputs, replacement, batch_size)
-    truth = network.check_labels(labels)
-    guesses = network.predict_alone([network.check_units(units) for units in unit_sets])
+    truth = _check.labels("labels", labels, len(inputs), low=0, high=network.classes - 1)
+    guesses = network.predict_alone([_check.unit_set(units, network.units) for units in unit_sets])
     counts = [np.bincount(truth[guess == truth], minlength=network.classes) for guess in guesses]
     return np.array(counts, dtype=np.int64).reshape(len(unit_sets), network.classes)
 
@@ -164,55 +166,45 @@ class _Lesioned:
     def __init__(
         self, model: nn.Module, layer: nn.Module | str, inputs: Tensor, replacement: Any, batch_size: int
     ) -> None:
-        self.model, self.module = model, _submodule(model, layer)
-        if not len(inputs):
-            raise ValueError(f"inputs has shape {tuple(inputs.shape)}; at least one sample is needed")
-        if not torch.isfinite(inputs).all():
-            raise ValueError("inputs has NaN or infinite entries")
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size}; 1 or more is needed")
-        for name, part in model.named_modules():
-            random = isinstance(part, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm)
-            if random and part.training:
-                raise ValueError(f"model is in training mode at {name!r}, a {type(part).__name__}; call model.eval()")
-        self.batches = inputs.split(batch_size)
-        self.device = next(itertools.chain(model.parameters(), model.buffers(), [inputs])).device
-
-        outputs: list[Tensor] = []
-        with self.module.register_forward_hook(lambda _module, _args, output: outputs.append(output)):
-            logits = model(inputs[:1].to(self.device))
-        if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or len(outputs[0]) != 1:
-            raise ValueError(f"layer={layer!r} must run once in a forward pass and give one tensor (N, ...)")
+        self.model, self.module = model, find(model, layer)
+        _check.samples("inputs", inputs)
+        _check.count("batch_size", batch_size, 1)
+        refuse_training(model)
+        self.inputs, self.batch_size = inputs, batch_size
+        value, logits = run(model, self.module, next(batches(model, inputs[:1], 1))[1])
         if logits.ndim != 2:
             raise ValueError(f"model gives shape {tuple(logits.shape)} for one sample; (1, classes) is needed")
-        self.units, self.classes = outputs[0].numel(), logits.shape[1]
+        self.units, self.classes = value.numel(), logits.shape[1]
         if replacement is None:
-            self.replacement = outputs[0].new_zeros(self.units)
+            self.replacement = value.new_zeros(self.units)
         else:
-            self.replacement = torch.as_tensor(replacement).to(outputs[0])
+            self.replacement = torch.as_tensor(replacement).to(value)
             if self.replacement.shape != (self.units,) or not torch.isfinite(self.replacement).all():
                 raise ValueError(
                     f"replacement has shape {tuple(self.replacement.shape)}; finite numbers of shape "
                     f"({self.units},) are needed"
                 )
 
-        parts = _split(model, self.module, outputs[0].ndim)
-        self.fast = parts is not None
-        if parts is not None:
-            below, linear, self.head = parts
+        parts = split(model, self.module)
+        self.chain = None if parts is None else (nn.Sequential(*parts[0]), nn.Sequential(*parts[1]))
+        linear = None if self.chain is None else _linear_above(self.chain[1], value.ndim)
+        self.fast = linear is not None
+        if self.chain is not None and linear is not None:
+            below, above = self.chain
+            reads, self.head = cast(nn.Linear, above[linear]), above[linear + 1 :]
             # Unit-major, so that the rows of a group are read as whole stretches of memory.
-            self.values = torch.empty(self.units, len(inputs), dtype=outputs[0].dtype, device=outputs[0].device)
-            for part, batch in zip(self.values.split(batch_size, dim=1), self.batches, strict=True):
-                part.copy_(below(batch.to(self.device)).flatten(1).T)
-            self.weights = linear.weight.T.contiguous()
-            self.bias = self.weights.new_zeros(()) if linear.bias is None else linear.bias
+            self.values = value.new_empty(self.units, len(inputs))
+            for part, x in batches(model, inputs, batch_size):
+                self.values[:, part] = below(x).flatten(1).T
+            self.weights = reads.weight.T.contiguous()
+            self.bias = self.weights.new_zeros(()) if reads.bias is None else reads.bias
 
     @torch.no_grad()
     def predict_cumulative(self, groups: list[np.ndarray]) -> np.ndarray:
         """Predicted classes (len(groups) + 1, N) with the first 0, 1, ... groups removed."""
         removed = [np.concatenate([np.empty(0, np.int64), *groups[:j]]) for j in range(len(groups) + 1)]
         if not self.fast:
-            return np.stack([self._run(units) for units in removed])
+            return self._run(removed)
         # From the last group back to the intact network: sums of what is left. So no rounding error is left
         # over from units that are gone, and with all units removed exactly the bias remains.
         drive = self._drive(self._others(removed[-1]))
@@ -225,12 +217,12 @@ class _Lesioned:
     @torch.no_grad()
     def predict_alone(self, unit_sets: list[np.ndarray]) -> np.ndarray:
         """Predicted classes (len(unit_sets), N)."""
-        guesses = np.empty((len(unit_sets), sum(map(len, self.batches))), dtype=np.int64)
-        intact = self._drive(np.arange(self.units)) if self.fast else None
+        if not self.fast:
+            return self._run(unit_sets)
+        guesses = np.empty((len(unit_sets), len(self.inputs)), dtype=np.int64)
+        intact = self._drive(np.arange(self.units))
         for guess, units in zip(guesses, unit_sets, strict=True):
-            if intact is None:
-                guess[:] = self._run(units)
-            elif 2 * len(units) <= self.units:
+            if 2 * len(units) <= self.units:
                 guess[:] = self._head(intact - self._drive(units), units)
             else:
                 guess[:] = self._head(self._drive(self._others(units)), units)
@@ -249,86 +241,35 @@ class _Lesioned:
         constant = self.bias + self.replacement[index] @ self.weights[index]
         return self.head(drive + constant).argmax(1).cpu().numpy()
 
-    def _run(self, removed: np.ndarray) -> np.ndarray:
-        index = torch.as_tensor(removed, device=self.replacement.device)
+    def _run(self, unit_sets: list[np.ndarray]) -> np.ndarray:
+        guesses = np.empty((len(unit_sets), len(self.inputs)), dtype=np.int64)
+        for part, x in batches(self.model, self.inputs, self.batch_size):
+            value = x if self.chain is None else self.chain[0](x)
+            for guess, units in zip(guesses, unit_sets, strict=True):
+                lesion = partial(self._lesioned, torch.as_tensor(units, device=x.device))
+                if self.chain is None:
+                    logits = run(self.model, self.module, x.clone(), lesion)[1]
+                else:
+                    logits = self.chain[1](lesion(value))
+                guess[part] = logits.argmax(1).cpu().numpy()
+        return guesses
 
-        def lesion(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-            lesioned = output.flatten(1).clone()
-            lesioned[:, index] = self.replacement[index]
-            return lesioned.view(output.shape)
-
-        with self.module.register_forward_hook(lesion):
-            guesses = [self.model(batch.to(self.device)).argmax(1) for batch in self.batches]
-        return torch.cat(guesses).cpu().numpy()
-
-    def check_units(self, units: Any) -> np.ndarray:
-        checked = np.asarray(units)
-        if checked.size == 0:
-            return np.empty(0, dtype=np.int64)
-        if checked.ndim != 1 or not np.issubdtype(checked.dtype, np.integer):
-            raise ValueError(f"units {units!r} must be a list of unit numbers")
-        if checked.min() < 0 or checked.max() >= self.units:
-            raise ValueError(
-                f"units {checked.min()} ... {checked.max()} are named; the layer has 0 ... {self.units - 1}"
-            )
-        if len(np.unique(checked)) < len(checked):
-            raise ValueError(f"units {units!r} name a unit more than once")
-        return checked.astype(np.int64)
-
-    def check_labels(self, labels: Any) -> np.ndarray:
-        checked = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
-        samples = sum(map(len, self.batches))
-        if checked.shape != (samples,) or not np.issubdtype(checked.dtype, np.integer):
-            raise ValueError(
-                f"labels has shape {checked.shape} and type {checked.dtype}; needed are integers of shape ({samples},)"
-            )
-        if checked.min() < 0 or checked.max() >= self.classes:
-            raise ValueError(
-                f"labels goes from {checked.min()} to {checked.max()}; the model has classes 0 ... {self.classes - 1}"
-            )
-        return checked
+    def _lesioned(self, index: Tensor, value: Tensor) -> Tensor:
+        lesioned = value.flatten(1).clone()
+        lesioned[:, index] = self.replacement[index]
+        return lesioned.view(value.shape)
 
 
-def _submodule(model: nn.Module, layer: nn.Module | str) -> nn.Module:
-    named = dict(model.named_modules(remove_duplicate=False))
-    del named[""]
-    if isinstance(layer, nn.Module):
-        if not any(layer is part for part in named.values()):
-            raise ValueError(f"layer={layer!r} is not a submodule of the model")
-        return layer
-    if layer not in named:
-        raise ValueError(f"layer={layer!r} is unknown; the model has {', '.join(named)}")
-    return named[layer]
-
-
-def _split(model: nn.Module, layer: nn.Module, ndim: int) -> tuple[nn.Sequential, nn.Linear, nn.Sequential] | None:
-    """The parts up to the layer, the linear module that reads it, and the parts above; None if there is none.
+def _linear_above(above: nn.Sequential, ndim: int) -> int | None:
+    """Place of the linear module that reads a layer of so many axes, element by element; None if there is none.
 
     Exact types throughout: a subclass may compute something else.
     """
-    chain: list[nn.Module] = []
-    ends: dict[int, int] = {}
-
-    def unroll(part: nn.Module) -> bool:
-        if type(part) is nn.Sequential:
-            # A hook on a container would be passed by.
-            plain = not (part._forward_hooks or part._forward_pre_hooks) and all(map(unroll, part))
-        else:
-            chain.append(part)
-            plain = True
-        ends[id(part)] = len(chain)
-        return plain
-
-    if not unroll(model) or id(layer) not in ends:
-        return None
-    end = ends[id(layer)]
-    for position, part in enumerate(chain[end:], start=end):
-        if part._forward_hooks or part._forward_pre_hooks:
+    for place, part in enumerate(above):
+        if has_hooks(part):
             return None
         if type(part) is nn.Linear:
-            if ndim != 2:
-                return None
-            return nn.Sequential(*chain[:end]), part, nn.Sequential(*chain[position + 1 :])
+            return place if ndim == 2 else None
         if type(part) is nn.Flatten and (part.start_dim, part.end_dim) == (1, -1):
             ndim = 2
         elif type(part) not in (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d):

@@ -25,6 +25,8 @@ import numpy as np
 from numba import njit
 from scipy.linalg import eigh
 
+from modutils import _check
+
 __all__ = ["Modules", "effective_number", "find_modules", "modularity", "spectral_modules"]
 
 _UNUSED = 1e-15  # row sums of the scaled matrix below this are zero
@@ -78,7 +80,7 @@ def modularity(A: Any, labels: Any) -> float:
     0.5
     """
     scaled = _scaled(A, stack=False)[0]
-    return _quality(scaled, _check_labels(labels, len(scaled)))
+    return _quality(scaled, _check.labels("labels", labels, len(scaled)))
 
 
 def effective_number(labels: Any) -> float:
@@ -100,7 +102,7 @@ def effective_number(labels: Any) -> float:
     >>> effective_number([0, 0, 1, 1, -1])
     2.0
     """
-    labels = _check_labels(labels)
+    labels = _check.labels("labels", labels)
     sizes = np.unique(labels[labels >= 0], return_counts=True)[1]
     shares = sizes / max(sizes.sum(), 1)
     return float(np.exp(-(shares @ np.log(shares)))) if len(sizes) else 0.0
@@ -140,7 +142,7 @@ def spectral_modules(A: Any) -> Modules:
     labels = np.full(stack.shape[:2], -1, dtype=np.int64)
     for scaled, row in zip(stack, labels, strict=True):
         used = scaled.sum(axis=1) >= _UNUSED
-        row[used] = _renumbered(_spectral(scaled[np.ix_(used, used)]))
+        row[used] = _check.renumbered(_spectral(scaled[np.ix_(used, used)]))
     return _modules(stack, labels, np.ndim(A) == 2)
 
 
@@ -200,11 +202,10 @@ def find_modules(
     >>> round(find_modules(karate, restarts=10).q, 4)
     0.4198
     """
-    _check_count("steps", steps, 0)
-    _check_count("restarts", restarts, 1)
-    _check_count("seed", seed, 0)
-    if start not in ("alternate", "spectral", "single", "perturbed"):
-        raise ValueError(f'start={start!r}; use "alternate", "spectral", "single" or "perturbed"')
+    _check.count("steps", steps, 0)
+    _check.count("restarts", restarts, 1)
+    _check.count("seed", seed, 0)
+    _check.choice("start", start, ("alternate", "spectral", "single", "perturbed"))
     stack = _scaled(A)
     labels = np.full(stack.shape[:2], -1, dtype=np.int64)
     for index, (scaled, row) in enumerate(zip(stack, labels, strict=True)):
@@ -224,10 +225,10 @@ def find_modules(
                 first = row[used]
                 anew = rng.random(len(edges)) < _PERTURBED
                 first[anew] = rng.integers(first.max() + 2, size=anew.sum())  # one of them may be a new module
-                first = _renumbered(first)
-            found = _renumbered(_chain(edges, strength, first, units, uniforms))
+                first = _check.renumbered(first)
+            found = _check.renumbered(_chain(edges, strength, first, units, uniforms))
             if polish:
-                found = _renumbered(_polish(edges, strength, found))
+                found = _check.renumbered(_polish(edges, strength, found))
             if (q := _quality(edges, found)) > best + _RISE:
                 best, row[used] = q, found
     return _modules(stack, labels, np.ndim(A) == 2)
@@ -273,12 +274,6 @@ def _quality(edges: np.ndarray, labels: np.ndarray) -> float:
 def _modules(stack: np.ndarray, labels: np.ndarray, single: bool) -> Modules:
     q = np.array([_quality(scaled, row) for scaled, row in zip(stack, labels, strict=True)])
     return Modules(labels[0], float(q[0])) if single else Modules(labels, q)
-
-
-def _renumbered(labels: np.ndarray) -> np.ndarray:
-    """0, 1, ... in the order of first appearance."""
-    _, first, modules = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[modules]
 
 
 def _spectral(edges: np.ndarray) -> np.ndarray:
@@ -478,20 +473,3 @@ def _polish(edges, strength, start):  # type: ignore[no-untyped-def]
                 names[best[i]] = count
                 count += 1
             best[i] = names[best[i]]
-
-
-def _check_labels(labels: Any, n: int | None = None) -> np.ndarray:
-    checked = np.asarray(labels)
-    if checked.ndim != 1 or (n is not None and len(checked) != n) or not np.issubdtype(checked.dtype, np.integer):
-        raise ValueError(
-            f"labels has shape {checked.shape} and type {checked.dtype}; needed are integers of shape "
-            f"({'n' if n is None else n},)"
-        )
-    if checked.size and checked.min() < -1:
-        raise ValueError(f"labels goes down to {checked.min()}; -1 or larger is allowed")
-    return checked.astype(np.int64)
-
-
-def _check_count(name: str, value: Any, low: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{name}={value!r}; an integer, {low} or more, is needed")

@@ -13,6 +13,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from modutils import _check
+
 #: Activation functions by name, each a constructor of a module.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -24,8 +26,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def _activation(name: str) -> nn.Module:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation={name!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")
+    _check.choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]()
 
 

@@ -45,7 +45,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modutils.attribution import _find
+from modutils import _check
+from modutils.units import batches, find, has_hooks, refuse_training, run, run_from, split
 
 __all__ = ["MEASURES", "Similarity", "mlp_similarities", "normalize", "unit_similarity"]
 
@@ -137,23 +138,19 @@ def unit_similarity(
     tensor([[9., 3.],
             [3., 1.]], dtype=torch.float64)
     """
-    if measure not in MEASURES:
-        raise ValueError(f"measure={measure!r} is unknown; choose one of {', '.join(MEASURES)}")
-    module = _find(model, layer)
-    _check_inputs(inputs)
-    for name, given in (("batch_size", batch_size), ("positions", positions)):
-        if given is not None and given < 1:
-            raise ValueError(f"{name}={given}; 1 or more is needed")
-    for name, part in model.named_modules():
-        random = isinstance(part, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm)
-        if random and part.training:
-            raise ValueError(f"model is in training mode at {name!r}, a {type(part).__name__}; call model.eval()")
+    _check.choice("measure", measure, MEASURES)
+    module = find(model, layer)
+    _check.samples("inputs", inputs)
+    _check.count("batch_size", batch_size, 1)
+    if positions is not None:
+        _check.count("positions", positions, 1)
+    refuse_training(model)
     value, logits = _probe(model, module, inputs)
     downstream = measure in ("output_sensitivity", "loss_hessian")
     if downstream and logits.ndim != 2:
         raise ValueError(f"model gives shape {tuple(logits.shape)} for one sample; (1, classes) is needed")
     if measure == "loss_hessian" and labels is not None:
-        _check_labels(labels, len(inputs), logits.shape[1])
+        _check.labels("labels", labels, len(inputs), low=0, high=logits.shape[1] - 1)
 
     closed = _relu_mlp(model, module, inputs)
     if closed is not None:
@@ -216,17 +213,15 @@ def mlp_similarities(
     tensor([[1.0000, 0.0000],
             [0.0000, 0.5000]], dtype=torch.float64)
     """
-    unknown = [measure for measure in measures if measure not in MEASURES]
-    if unknown:
-        raise ValueError(f"measures has {unknown[0]!r}; choose from {', '.join(MEASURES)}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}; 1 or more is needed")
+    for measure in measures:
+        _check.choice("measures", measure, MEASURES)
+    _check.count("batch_size", batch_size, 1)
     weights, biases, x = _check_chain(weights, biases, inputs)
 
     layers: list[Tensor] = []
     for weight, bias in zip(weights, biases, strict=True):
         value = torch.addmm(bias, layers[-1].relu_() if layers else x, weight.T)
-        if not _is_finite(value):
+        if not _check.finite(value):
             raise ValueError(
                 f"layer {len(layers) + 1} takes values that are NaN or infinite; the weights are too large"
             )
@@ -280,8 +275,7 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
     array([[1.  , 0.25],
            [0.25, 1.  ]])
     """
-    if how not in ("sqrt", "max"):
-        raise ValueError(f"how={how!r} is unknown; choose sqrt or max")
+    _check.choice("how", how, ("sqrt", "max"))
     values = S if isinstance(S, Tensor) else torch.as_tensor(np.array(S))
     values = values if values.is_floating_point() else values.double()
     if values.ndim < 2 or values.shape[-1] != values.shape[-2]:
@@ -395,7 +389,7 @@ def _check_chain(
             f"there are {len(weights)} weights and {len(biases)} biases; needed is one of each per linear map, and at "
             f"least two maps, so that there is a hidden layer"
         )
-    _check_inputs(inputs)
+    _check.samples("inputs", inputs)
     like = weights[0].detach()
     x = inputs.flatten(1).to(like)
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
@@ -406,70 +400,39 @@ def _check_chain(
         if bias.shape != weight.shape[:1]:
             raise ValueError(f"biases[{i}] has shape {tuple(bias.shape)}; ({weight.shape[0]},) is needed")
         for name, given in (("weights", weight), ("biases", bias)):
-            if not _is_finite(given):
+            if not _check.finite(given):
                 raise ValueError(f"{name}[{i}] has NaN or infinite entries")
     return [w.detach().to(like) for w in weights], [b.detach().to(like) for b in biases], x
 
 
-def _check_inputs(inputs: Tensor) -> None:
-    if inputs.ndim < 2 or not inputs.numel():
-        raise ValueError(f"inputs has shape {tuple(inputs.shape)}; (N, ...) with at least one sample is needed")
-    if not inputs.is_floating_point():
-        raise ValueError(f"inputs is {inputs.dtype}; give a floating point tensor")
-    if not _is_finite(inputs):
-        raise ValueError("inputs has NaN or infinite entries")
-
-
-def _is_finite(values: Tensor) -> bool:
-    return bool(torch.isfinite(torch.stack(torch.aminmax(values))).all())  # a fifth of the time of isfinite on all
-
-
-def _check_labels(labels: Tensor, samples: int, classes: int) -> None:
-    if labels.shape != (samples,) or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(
-            f"labels has shape {tuple(labels.shape)} and type {labels.dtype}; needed are integers of shape ({samples},)"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"labels goes from {labels.min()} to {labels.max()}; the model has classes 0 ... {classes - 1}"
-        )
-
-
 def _relu_mlp(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[list[Tensor], list[Tensor], int] | None:
     """Weights, biases and number of the hidden layer, if the closed forms hold. Exact types: a subclass may differ."""
-    if type(model) is not nn.Sequential:
-        return None
-    if any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
+    parts = split(model, layer)
+    if parts is None:
         return None
     letters: dict[type[nn.Module], str] = {nn.Flatten: "F", nn.Linear: "L", nn.ReLU: "R", nn.Dropout: "D"}
-    parts = list(model)
-    kinds = "".join(letters.get(type(part), "?") for part in parts)
-    if not re.fullmatch("F?(LRD*)+L", kinds):
+    below, above = parts
+    kinds = "".join("?" if has_hooks(part) else letters.get(type(part), "?") for part in below + above)
+    if not re.fullmatch("F?(LRD*)+L", kinds) or kinds[len(below) - 1] not in "RD":
         return None
-    if kinds[0] == "F":
-        if (parts[0].start_dim, parts[0].end_dim) != (1, -1):
-            return None
-    elif inputs.ndim != 2:
+    if (below[0].start_dim, below[0].end_dim) != (1, -1) if kinds[0] == "F" else inputs.ndim != 2:
         return None
-    position = next((i for i, part in enumerate(parts) if part is layer), None)
-    if position is None or kinds[position] not in "RD":
-        return None
-    linear = [part for part in parts if isinstance(part, nn.Linear)]
+    linear = [part for part in below + above if isinstance(part, nn.Linear)]
     weights: list[Tensor] = [part.weight for part in linear]
     biases: list[Tensor] = [
         part.weight.new_zeros(part.out_features) if part.bias is None else part.bias for part in linear
     ]
-    return weights, biases, kinds[:position].count("L") - 1
+    return weights, biases, kinds[: len(below)].count("L") - 1
 
 
 def _probe(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """One sample's value of the layer, (1, n) or (1, n, height, width), and output of the model."""
-    _, x = next(_batches(model, inputs[:1], 1))
+    _, x = next(batches(model, inputs[:1], 1))
     try:
         value, logits = _tap(model, layer, x, cut=True)
     except RuntimeError as error:
         raise ValueError(f"inputs of shape {tuple(inputs.shape)} do not pass through the model: {error}") from error
-    if value.ndim not in (2, 4) or len(value) != 1:
+    if value.ndim not in (2, 4):
         raise ValueError(
             f"layer gives shape {tuple(value.shape)} for one sample; needed is (1, units) or (1, channels, height, "
             f"width)"
@@ -477,33 +440,15 @@ def _probe(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Tensor, 
     return value, logits
 
 
-def _batches(model: nn.Module, inputs: Tensor, batch_size: int) -> Iterator[tuple[slice, Tensor]]:
-    like = next(model.parameters(), inputs)
-    for start in range(0, len(inputs), batch_size):
-        part = slice(start, start + batch_size)
-        yield part, inputs[part].detach().to(like.device, like.dtype)
-
-
 def _tap(model: nn.Module, layer: nn.Module, x: Tensor, *, cut: bool) -> tuple[Tensor, Tensor]:
     """Value of the layer and output of the model; with ``cut``, what can be differentiated starts at the value."""
-    values: list[Tensor] = []
-
-    def hook(_module: nn.Module, _args: object, output: object) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise ValueError(f"layer gives a {type(output).__name__}; one tensor is needed")
-        values.append(output.detach().requires_grad_() if cut else output)
-        return values[-1].clone()  # what comes next may work in place
-
-    with layer.register_forward_hook(hook):
-        output = model(x.clone())  # a first module that works in place must not reach the caller's data
-    if len(values) != 1:
-        raise ValueError(f"layer runs {len(values)} times in a forward pass; once is needed")
+    value, output = run_from(model, layer, x) if cut else run(model, layer, x.clone())
     if not isinstance(output, Tensor):
         raise ValueError(f"model gives a {type(output).__name__}; one tensor is needed")
-    for name, given in (("layer", values[0]), ("model", output)):
-        if not torch.isfinite(given).all():
+    for name, given in (("layer", value), ("model", output)):
+        if not _check.finite(given):
             raise ValueError(f"{name} gives NaN or infinite values")
-    return values[0], output
+    return value, output
 
 
 def _by_autograd(
@@ -519,7 +464,7 @@ def _by_autograd(
     if measure == "covariance":
         return _covariance_of_layer(model, layer, inputs, where, batch_size)
     total: Tensor | None = None
-    for part, x in _batches(model, inputs, batch_size):
+    for part, x in batches(model, inputs, batch_size):
         upstream = measure == "input_sensitivity"
         value, logits = _tap(model, layer, x.requires_grad_(upstream), cut=not upstream)
         if total is None:
@@ -551,7 +496,7 @@ def _covariance_of_layer(
     """In two passes; at every position relative to the mean there."""
 
     def values() -> Iterator[Tensor]:
-        for _, x in _batches(model, inputs, batch_size):
+        for _, x in batches(model, inputs, batch_size):
             value = _by_position(_tap(model, layer, x, cut=False)[0])
             yield value[..., where.to(value.device)].double()
 

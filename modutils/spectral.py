@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
 
-from modutils import graphs
+from modutils import _check, graphs
 
 #: Below this singular value the shortcut's other half of an eigenvector would be noise divided by noise.
 _SMALLEST = 1e-6  # a true 0 comes out of the square root of rounding near 1e-8
@@ -233,11 +233,7 @@ def layered_ncut(weights: Sequence[Any], labels: Any) -> float:
 
 
 def _membership(labels: Any, n: int) -> np.ndarray:
-    cluster = np.asarray(labels)
-    if cluster.shape != (n,) or not np.issubdtype(cluster.dtype, np.integer):
-        raise ValueError(
-            f"labels has shape {cluster.shape} and type {cluster.dtype}; needed are integers of shape ({n},)"
-        )
+    cluster = _check.labels("labels", labels, n)
     if cluster.max(initial=-1) < 0:
         raise ValueError("labels assign no node: all are -1")
     names = np.unique(cluster[cluster >= 0])
@@ -369,8 +365,7 @@ def clusterability(value: float, null: Any) -> Clusterability:
 def _check_k(k: int, nodes: int) -> None:
     if nodes == 0:
         raise ValueError("the graph has no edge, so there is nothing to cluster")
-    if not 1 <= k <= nodes:
-        raise ValueError(f"k={k} must be from 1 to {nodes}, the number of nodes with an edge")
+    _check.count("k", k, 1, nodes)
 
 
 def _checked_graph(A: Any) -> np.ndarray:

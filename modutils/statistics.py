@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from modutils import _check
+
 ALTERNATIVES = ("greater", "less", "two-sided")
 
 
@@ -125,7 +127,8 @@ def rank_p_value(value: float, null: ArrayLike, alternative: str = "greater", *,
         (n,) draws of the statistic under the null hypothesis, n ≥ 1.
     alternative : {"greater", "less", "two-sided"}
         Where an effect would put ``value``; two-sided doubles the smaller p-value, at most 1.
-    ties : {"mid", "strict"}
+    ties : {"mid", "strict", "ignored"}
+        As in `rank_p_values`.
 
     Raises
     ------
@@ -140,16 +143,10 @@ def rank_p_value(value: float, null: ArrayLike, alternative: str = "greater", *,
     draws = _finite("null", null, least=1)
     if not np.isfinite(value):
         raise ValueError(f"value={value} must be finite")
-    if alternative not in ALTERNATIVES:
-        raise ValueError(f"alternative={alternative!r} is unknown; choose one of {', '.join(ALTERNATIVES)}")
-    if ties not in ("mid", "strict"):
-        raise ValueError(f"ties={ties!r} is unknown; choose 'mid' or 'strict'")
+    _check.choice("alternative", alternative, ALTERNATIVES)
     if alternative == "two-sided":
         return min(1.0, 2 * min(rank_p_value(value, draws, side, ties=ties) for side in ("greater", "less")))
-    beyond = int((draws > value).sum() if alternative == "greater" else (draws < value).sum())
-    equal = int((draws == value).sum())
-    tied = 1 + equal if ties == "strict" else (1 + equal) / 2
-    return float((beyond + tied) / (draws.size + 1))
+    return float(rank_p_values([value], [draws], alternative, ties=ties)[0])
 
 
 def rank_p_values(values: ArrayLike, null: ArrayLike, alternative: str = "greater", *, ties: str = "mid") -> np.ndarray:
@@ -188,10 +185,8 @@ def rank_p_values(values: ArrayLike, null: ArrayLike, alternative: str = "greate
         raise ValueError(f"values and null have shapes {x.shape} and {draws.shape}; (m,) and (m, n ≥ 1) are needed")
     if np.isnan(x).any() or np.isnan(draws).any():
         raise ValueError("values or null has NaN; leave out what is not defined")
-    if alternative not in ALTERNATIVES[:2]:
-        raise ValueError(f"alternative={alternative!r} is unknown; choose 'greater' or 'less'")
-    if ties not in ("mid", "strict", "ignored"):
-        raise ValueError(f"ties={ties!r} is unknown; choose 'mid', 'strict' or 'ignored'")
+    _check.choice("alternative", alternative, ALTERNATIVES[:2])
+    _check.choice("ties", ties, ("mid", "strict", "ignored"))
     beyond = (draws > x[:, None] if alternative == "greater" else draws < x[:, None]).sum(axis=1)
     equal = (draws == x[:, None]).sum(axis=1)
     tied = {"mid": (1 + equal) / 2, "strict": 1 + equal, "ignored": np.ones(len(x))}[ties]
@@ -276,11 +271,13 @@ def benjamini_hochberg(p_values: ArrayLike, rate: float = 0.05) -> float:
     return float(p[stats.false_discovery_control(p) <= rate].max(initial=0.0))
 
 
-def partition_p_value(values: ArrayLike, null: ArrayLike, alternative: str = "greater") -> float:
-    """Permutation p-value of a whole partition, without assuming that its parts are independent.
+def partition_scores(values: ArrayLike, null: ArrayLike, alternative: str = "greater") -> np.ndarray:
+    """Scores of whole partitions, whose ranks need no independence of the parts.
 
     Every column is a partition: the true one, or one whose labels were permuted. Each is ranked among all of them, part
-    by part; its score is the mean of −ln p over parts. The p-value is the mid-rank of the true partition's score.
+    by part; its score is the mean of −ln p over parts. A p-value is the rank of the true partition's score among the
+    others (exchangeability: Phipson & Smyth 2010). Fisher's combination, which Hod et al. (2021) use, assumes that
+    parts are independent.
 
     Parameters
     ----------
@@ -290,27 +287,17 @@ def partition_p_value(values: ArrayLike, null: ArrayLike, alternative: str = "gr
         (m, n): column j has those of the j-th permuted partition, part by part of the same size.
     alternative : {"greater", "less"}
 
-    Raises
-    ------
-    ValueError
-        As `rank_p_values`, or no part.
-
-    References
-    ----------
-    The exchangeability behind it: Phipson & Smyth (2010). Fisher's combination assumes independence: Hod et al. (2021)
-    use it.
+    Returns
+    -------
+    numpy.ndarray
+        (n + 1,), the true partition first. A ValueError is raised as by `rank_p_values`, or for no part.
 
     Examples
     --------
-    >>> partition_p_value([5.0, 6.0], [[1.0, 2.0, 3.0], [2.0, 1.0, 3.0]])
+    >>> scores = partition_scores([5.0, 6.0], [[1.0, 2.0, 3.0], [2.0, 1.0, 3.0]])
+    >>> rank_p_value(scores[0], scores[1:])
     0.125
     """
-    scores = partition_scores(values, null, alternative)
-    return float(rank_p_values(scores[:1], scores[None, 1:])[0])
-
-
-def partition_scores(values: ArrayLike, null: ArrayLike, alternative: str = "greater") -> np.ndarray:
-    """Mean of −ln p over the parts of each partition: the true one first, (n + 1,). See `partition_p_value`."""
     x, draws = np.asarray(values, dtype=float), np.asarray(null, dtype=float)
     rank_p_values(x, draws, alternative)  # refuses what does not fit
     if not len(x):
@@ -318,33 +305,6 @@ def partition_scores(values: ArrayLike, null: ArrayLike, alternative: str = "gre
     pool = np.concatenate([x[:, None], draws], axis=1)
     ranks = stats.rankdata(-pool if alternative == "greater" else pool, axis=1)  # ties get their mean rank
     return np.asarray(-np.log((ranks - 0.5) / pool.shape[1]).mean(axis=0))
-
-
-def relative_effect(values: ArrayLike, null_means: ArrayLike) -> np.ndarray:
-    """Effect sizes 2t / (t + r̄): 1 = as the random sets, 0 … 2 for positive numbers (Hod et al. 2021, their code).
-
-    Where t + r̄ is 0 the two are equal or cancel, and the effect is 1.
-
-    Parameters
-    ----------
-    values, null_means : array_like
-        (m,) statistic t of each set, and mean r̄ of the statistic over its random sets.
-
-    Raises
-    ------
-    ValueError
-        Lengths differ or a number is not finite.
-
-    Examples
-    --------
-    >>> relative_effect([3.0, 1.0], [1.0, 1.0]).tolist()
-    [1.5, 1.0]
-    """
-    t, r = _finite("values", values, least=0), _finite("null_means", null_means, least=0)
-    if t.shape != r.shape:
-        raise ValueError(f"values and null_means differ in length: {t.size} and {r.size}")
-    both = t + r
-    return np.where(both == 0, 1.0, 2 * t / np.where(both == 0, 1.0, both))
 
 
 def effect_size(value: float, null: ArrayLike) -> float:

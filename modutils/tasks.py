@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from modutils import data
+from modutils import _check, data
 
 #: Boolean tasks, each with the numbers of outputs that it is studied with; the first is the default.
 OUTPUTS: dict[str, tuple[int, ...]] = {
@@ -147,8 +147,7 @@ def load(name: str, *, outputs: int | None = None) -> Task:
     >>> [sorted(module.outputs) for module in task.modules]
     [[], [0, 2], [1, 3]]
     """
-    if name not in OUTPUTS:
-        raise ValueError(f"task={name!r} is unknown; choose one of {', '.join(OUTPUTS)}")
+    _check.choice("task", name, OUTPUTS)
     count = OUTPUTS[name][0] if outputs is None else outputs
     if count not in OUTPUTS[name]:
         raise ValueError(f"outputs={outputs} is not offered for {name!r}; choose from {sorted(OUTPUTS[name])}")
@@ -317,13 +316,7 @@ def two_digits(dataset: str, *, pool: int = 1, train: int = 800, test: int = 200
         Function(f"bit {4 >> i}", names, f"bit {4 >> i} of left ⊕ right", None, (i,)) for i in range(3)
     )
     modules = (
-        *(
-            _module(
-                half,
-                (),
-            )
-            for half in halves
-        ),
+        *(_module(half, ()) for half in halves),
         *(_module((), (i,), function.name) for i, function in enumerate(bit_functions)),
     )
     return Task(

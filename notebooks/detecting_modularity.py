@@ -436,6 +436,8 @@ plt.show()
 # sets. The authors have a second statistic: the *entropy* of the network's answer to the image, which is low if the image clearly belongs to a class.
 
 # %%
+from modutils import visualization
+
 three = [place for place, (_, units) in enumerate(subclusters) if len(units) >= 3]  # as in the authors' code
 scores = np.empty((len(subclusters), 20))
 pictures = {}
@@ -443,7 +445,7 @@ for number in range(4):
     of_this = [place for place in three if subclusters[place][0] == number]
     if of_this:
         every = [units for place in of_this for units in sets[place]]
-        seen = coherence.feature_visualization(pruned, f"hidden{number + 1}", every, (1, 8, 8))
+        seen = visualization.feature_visualization(pruned, f"hidden{number + 1}", every, (1, 8, 8))
         scores[of_this] = seen.scores.reshape(-1, 20)
         pictures |= dict(zip(of_this, seen.images.reshape(-1, 20, 8, 8), strict=True))
 above = int((scores[three, 0] > scores[three, 1:].mean(axis=1)).sum())
@@ -586,7 +588,9 @@ Markdown(
 # %%
 from sklearn.metrics import normalized_mutual_info_score
 
-values = graphs.layer_activations(pruned, [f"hidden{number}" for number in range(1, 5)], images)
+from modutils.units import layer_activations
+
+values = [layer_activations(pruned, f"hidden{number}", images) for number in range(1, 5)]
 graph = graphs.correlation_graph(np.concatenate(values, axis=1))
 by_activations = spectral.spectral_clusters(graph, k, seed=seed)
 

@@ -27,6 +27,7 @@ from companion.records import Cell
 from modutils import attribution, coclustering, coherence, data, lesions, networks, statistics, training
 from modutils.coclustering import Coclustering
 from modutils.training import Execution
+from modutils.units import layer_activations
 
 STUDY = "biclustering"
 # Adam at 1e-3 as in the specification; the small digits need smaller batches to see enough steps.
@@ -250,7 +251,7 @@ def structure(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, A
     images, labels = data.load(dataset, "test")
     net = network(dataset, model, seed)
     matrix = _matrix(net, layer, images)
-    features = attribution.layer_activations(net, "act3", images).numpy()
+    features = layer_activations(net, "act3", images).numpy()
     values: dict[str, Any] = {
         "sparsity": _sparsity(matrix),
         "k": _number_of_modules(matrix, labels.numpy(), seed),
@@ -446,7 +447,7 @@ def controls(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, An
     ranked = logits.argsort(dim=1, descending=True)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(10, labels.shape, generator=generator)
-    activations = attribution.layer_activations(net, layer, images).numpy().T
+    activations = layer_activations(net, layer, images).numpy().T
     matrix = _matrix(net, layer, images)
     mean_image = data.load(dataset, "train")[0].mean(dim=0)
     matrices = {
@@ -459,7 +460,7 @@ def controls(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, An
         "untrained, label": _matrix(blank, layer, images, target=labels),
         "untrained, predicted class of the trained": _matrix(blank, layer, images, target=ranked[:, 0]),
         "untrained, its own predicted class": _matrix(blank, layer, images, target=blank_logits.argmax(1)),
-        "untrained, activations": attribution.layer_activations(blank, layer, images).numpy().T,
+        "untrained, activations": layer_activations(blank, layer, images).numpy().T,
     }
     targets = {"runner-up class": ranked[:, 1].numpy(), "random class": drawn.numpy()}
     found: dict[str, Any] = {"classes_predicted_untrained": int(blank_logits.argmax(1).unique().numel())}
@@ -532,7 +533,7 @@ def ablate(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any]
     half = len(images) // 2
     net = network(dataset, model, seed)
     matrices = _all_methods(net, layer, images[:half])
-    mean_activation = attribution.layer_activations(net, layer, images[:half]).mean(0).numpy()
+    mean_activation = layer_activations(net, layer, images[:half]).mean(0).numpy()
     plain = {method: entries.numpy() for method, entries in matrices.items()}
     of_prediction = attribution.attribute(
         net, layer, images[:half], method="deeplift", target=training.predict(net, images[:half]).argmax(1)
@@ -629,7 +630,7 @@ def extend(*, dataset: str, model: str, layer: str, activation: str, seed: int) 
     matrix = _matrix(net, layer, images)
     found = _cluster(matrix, K, "paper", seed)
     control = _cluster(_matrix(blank, layer, images, target=predicted), K, "paper", seed)
-    free = _cluster(np.abs(attribution.layer_activations(net, layer, images).numpy().T), K, "paper", seed)
+    free = _cluster(np.abs(layer_activations(net, layer, images).numpy().T), K, "paper", seed)
     nmi, nmi_untrained, nmi_activations = (
         _label_scores(clusters.column_labels, predicted.numpy())["nmi"] for clusters in (found, control, free)
     )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from companion import cache
 from companion.records import Cell
-from modutils import coherence, data, graphs, spectral, stacked, training
+from modutils import data, graphs, spectral, stacked, training, visualization
 from modutils.stacked import Stack
 from modutils.training import Execution
 from studies.detecting_modularity import nets, penalty, proxies
@@ -124,16 +124,15 @@ SHUFFLES = 50  # of the weights, as in the authors' code
 FEWER_SHUFFLES = 20  # of activation graphs and of normalised weights
 
 
-def hidden(kind: str) -> list[proxies.Hidden]:
+def hidden(kind: str) -> list[str]:
     """The layers whose units are tested: all hidden layers of an MLP, the convolutions of a CNN."""
-    name, count = ("conv", 3) if kind == "cnn" else ("hidden", 4)
-    return [proxies.Hidden(f"{name}{index}", f"act{index}") for index in range(1, count + 1)]
+    return [f"act{index}" for index in range(1, (3 if kind == "cnn" else 4) + 1)]
 
 
-def activations(model: nn.Sequential, layers: list[proxies.Hidden], images: Tensor, *, seed: int) -> list[np.ndarray]:
+def activations(model: nn.Sequential, layers: list[str], images: Tensor, *, seed: int) -> list[np.ndarray]:
     """Values before the ReLU of every unit of the layers on random training images."""
     rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:CORRELATED]
-    return graphs.layer_activations(model, [layer.before for layer in layers], images[rows])
+    return [proxies.before(model, layer, images[rows]) for layer in layers]
 
 
 def partition(
@@ -284,7 +283,7 @@ def penalised(*, dataset: str, strength: float, epochs: int, k: int, per_class: 
     images, labels = penalty.images(dataset, "train")
     model = penalty.train(images, labels, strength=strength, epochs=epochs, seed=seed)
     test_images, test_labels = penalty.images(dataset, "test")
-    layers = [proxies.Hidden(f"hidden{index}", f"act{index}") for index in range(1, len(penalty.HIDDEN) + 1)]
+    layers = [f"act{index}" for index in range(1, len(penalty.HIDDEN) + 1)]
     subject = proxies.subjects(model, layers, test_images, test_labels, per_class)
     weights = graphs.layer_weights(model)
     return {
@@ -328,7 +327,8 @@ def pictures(*, dataset: str, kind: str, state: str, k: int, seed: int) -> dict[
                 continue
             sets = [live[own[live] == name] for name in names]
             sets += [generator.permutation(live)[: len(units)] for units in sets]
-            seen = coherence.feature_visualization(model, hidden(kind)[number].before, sets, (1, side, side))
+            shape = (1, side, side)
+            seen = visualization.feature_visualization(model, hidden(kind)[number], sets, shape, before=True)
             found[f"{which}, layer {number + 1}"] = {
                 "size": [len(units) for units in sets],
                 "image": (seen.images[:, 0] * 255).round().to(torch.uint8).numpy(),

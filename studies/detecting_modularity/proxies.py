@@ -1,25 +1,23 @@
 """Importance and coherence of every part of a partition, beside parts of partitions with permuted labels.
 
-A *sub-cluster* is what a cluster has of one layer. Its units are compared with random sets of as many units of the same
-layer. These come from permuting the labels of the layer's units, so that one permutation gives a random set for every
-sub-cluster at once, and a whole random partition. Each random set is a uniform draw, as in Hod et al. (2021).
+What `modutils.partitions.permutation_test` draws is measured here with the statistics of Hod et al. (2021) and some of
+ours, and packed for the record.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modutils import coherence, graphs, lesions, statistics
+from modutils import coherence, lesions, partitions, statistics, units, visualization
 
 DRAWS = 19  # random sets for each sub-cluster, as in the paper
 INFINITE = 6e4  # what is recorded of an infinite range
-LARGEST = 0.99  # share of a layer's live units that a sub-cluster may have
 #: For each statistic: where an effect puts it, and the smallest sub-cluster that it is taken of (both as in the
 #: authors' code; the last four are not in it).
 STATISTICS: dict[str, tuple[str, int]] = {
@@ -34,23 +32,17 @@ STATISTICS: dict[str, tuple[str, int]] = {
 }
 
 
-class Hidden(NamedTuple):
-    """A hidden layer: where its units are seen before the ReLU, and where they are removed."""
-
-    before: str
-    after: str
-
-
 class Subjects(NamedTuple):
     """What all partitions of one network are tested on.
 
-    ``images`` (M, channels, height, width) and ``labels`` (M,) are as many test images of every class, and ``intact``
-    (classes,) counts those that the intact network gets right. ``drive`` has for every layer the sizes of its values on
-    all test images (N, units), whose classes are ``classes`` (N,).
+    ``layers`` are activation functions: units are seen before them, and removed after them. ``images`` (M, channels,
+    height, width) and ``labels`` (M,) are as many test images of every class, and ``intact`` (classes,) counts those
+    that the intact network gets right. ``drive`` has for every layer the sizes of its values on all test images
+    (N, units), whose classes are ``classes`` (N,).
     """
 
     model: nn.Sequential
-    layers: tuple[Hidden, ...]
+    layers: tuple[str, ...]
     images: Tensor
     labels: np.ndarray
     drive: list[np.ndarray]
@@ -65,14 +57,17 @@ def balanced(labels: Tensor, per_class: int) -> Tensor:
     return torch.cat([(labels == label).nonzero()[:least, 0] for label in range(len(counts))]).sort().values
 
 
-def subjects(
-    model: nn.Sequential, layers: Sequence[Hidden], images: Tensor, labels: Tensor, per_class: int
-) -> Subjects:
+def before(model: nn.Module, layer: str, images: Tensor) -> np.ndarray:
+    """Values (N, units) before an activation function; of a channel its mean size over space."""
+    return units.layer_activations(model, layer, images, units="channel", before=True).numpy()
+
+
+def subjects(model: nn.Sequential, layers: Sequence[str], images: Tensor, labels: Tensor, per_class: int) -> Subjects:
     """Gather what the tests need from a network and its test images."""
     rows = balanced(labels, per_class)
     few, truth = images[rows], labels[rows].numpy()
-    drive = [np.abs(values) for values in graphs.layer_activations(model, [one.before for one in layers], images)]
-    intact = lesions.correct_counts(model, layers[0].after, few, truth, [[]])[0]
+    drive = [np.abs(before(model, layer, images)) for layer in layers]
+    intact = lesions.correct_counts(model, layers[0], few, truth, [[]])[0]
     return Subjects(model, tuple(layers), few, truth, drive, labels.numpy(), intact)
 
 
@@ -93,37 +88,19 @@ def test_partition(subject: Subjects, labels: Sequence[np.ndarray], *, seed: int
         ``layer``, ``size``, ``live`` (sub-clusters,): number of the layer, units in the sub-cluster, units that have a
         cluster. ``lost`` (sub-clusters, classes): correct predictions that the lesion costs. Then arrays with a row for
         each of `STATISTICS` and a column for each sub-cluster, 0 where it is too small: ``value``, ``null_mean`` over
-        the random sets; ``effect`` (`statistics.relative_effect`), and p-values as ranks, ``mid`` in units of
+        the random sets; ``effect`` (`relative_effect`), and p-values as ranks, ``mid`` in units of
         1/(2(n + 1)) and ``ignored`` in units of 1/(n + 1), these also for one more random partition (``control_…``).
         ``scores`` (statistics, n + 1) as `statistics.partition_scores`.
     """
-    generator = np.random.default_rng(seed)
-    found: dict[str, list[Any]] = {name: [] for name in ("layer", "size", "live")}
-    values: dict[str, list[np.ndarray]] = {name: [] for name in STATISTICS}
-    lost: list[np.ndarray] = [np.empty((0, len(subject.intact)))]
-    for number, own in enumerate(labels):
-        live = np.flatnonzero(own >= 0)
-        sizes = {label: int((own == label).sum()) for label in np.unique(own[live])}
-        chosen = [label for label, size in sizes.items() if 2 <= size <= LARGEST * len(live)]
-        if not chosen:
-            continue
-        # The true labels, the permutations that make the null, and one that is tested in their place.
-        orders = [own[live], *(generator.permutation(own[live]) for _ in range(DRAWS + 1))]
-        sets = [live[order == label] for label in chosen for order in orders]
-        found["layer"] += [number] * len(chosen)
-        found["size"] += [sizes[label] for label in chosen]
-        found["live"] += [len(live)] * len(chosen)
-        counts = _counts(subject, subject.layers[number], sets)
-        lost.append((subject.intact - counts)[:: len(orders)])
-        for name, value in _measure(subject, number, sets, counts).items():
-            values[name].append(value.reshape(len(chosen), len(orders)))
-    result: dict[str, Any] = {name: np.array(value, dtype=np.int16) for name, value in found.items()}
-    result["lost"] = np.concatenate(lost).astype(np.int16)
+    tested = partitions.permutation_test(labels, partial(_measure, subject), draws=DRAWS, seed=seed)
+    values = {name: tested.values.get(name, np.empty((0, DRAWS + 2))) for name in STATISTICS}
+    lost = tested.values["lost"][:, 0] if len(tested.size) else np.empty((0, len(subject.intact)))
+    result: dict[str, Any] = {name: getattr(tested, name).astype(np.int16) for name in ("layer", "size", "live")}
+    result["lost"] = lost.astype(np.int16)
     rows: dict[str, list[np.ndarray]] = {}
     for name, (alternative, least) in STATISTICS.items():
         fits = result["size"] >= least
-        table = np.concatenate([np.empty((0, DRAWS + 2)), *values[name]])
-        for column, row in _ranked(table[fits], alternative).items():
+        for column, row in _ranked(values[name][fits], alternative).items():
             if column != "scores":
                 spread = np.zeros(len(fits), dtype=row.dtype)
                 spread[fits] = row
@@ -132,19 +109,24 @@ def test_partition(subject: Subjects, labels: Sequence[np.ndarray], *, seed: int
     return {**result, **{column: np.stack(row) for column, row in rows.items()}}
 
 
-def _measure(subject: Subjects, number: int, sets: list[np.ndarray], counts: np.ndarray) -> dict[str, np.ndarray]:
+def _measure(subject: Subjects, number: int, sets: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Every statistic of every set of units of a layer; NaN nowhere, so that ranks are defined."""
     layer = subject.layers[number]
+    inside = units.run(subject.model, layer, subject.images[:1])[0][0].shape  # a unit may be a channel: all its places
+    elements = [units.channel_elements(inside, chosen) for chosen in sets]
+    counts = lesions.correct_counts(subject.model, layer, subject.images, subject.labels, elements)
     classes = np.bincount(subject.labels)
     # Classes are equally large, so the changes are integers before they are shares: equal sets are tied.
     ranges = coherence.class_ranges(counts - subject.intact)
     spread = ranges.spread / classes[0]
-    seen = coherence.feature_visualization(subject.model, layer.before, sets, tuple(subject.images.shape[1:]))  # type: ignore[arg-type]
+    shape = subject.images.shape[1:]
+    seen = visualization.feature_visualization(subject.model, layer, sets, shape, before=True)
     member = np.zeros((len(sets), subject.drive[number].shape[1]), dtype=np.float32)
-    for row, units in zip(member, sets, strict=True):
-        row[units] = 1
+    for row, chosen in zip(member, sets, strict=True):
+        row[chosen] = 1
     drop = (subject.intact.sum() - counts.sum(axis=1)) / classes.sum()
     return {
+        "lost": subject.intact - counts,
         "importance": drop,
         "normalised range": ranges.normalised,
         "score": seen.scores.astype(float),
@@ -154,19 +136,6 @@ def _measure(subject: Subjects, number: int, sets: list[np.ndarray], counts: np.
         "matched spread": _residual(spread, drop).round(12),
         "label entropy": coherence.label_entropy(member @ subject.drive[number].T, subject.classes),
     }
-
-
-def _counts(subject: Subjects, layer: Hidden, sets: list[np.ndarray]) -> np.ndarray:
-    """Correct predictions per class with each set removed; what lies below the layer runs once."""
-    names = [name for name, _ in subject.model.named_children()]
-    at = names.index(layer.after) + 1
-    with torch.no_grad():
-        values = torch.cat([subject.model[:at](batch) for batch in subject.images.split(500)])
-    if values.ndim == 4:  # a unit is a channel: all its places
-        place = np.arange(values[0].numel()).reshape(values.shape[1], -1)
-        sets = [place[units].ravel() for units in sets]
-    above = nn.Sequential(OrderedDict(values=nn.Identity(), above=subject.model[at:])).eval()
-    return lesions.correct_counts(above, "values", values, subject.labels, sets)
 
 
 def _residual(spread: np.ndarray, drop: np.ndarray) -> np.ndarray:
@@ -191,7 +160,7 @@ def _ranked(table: np.ndarray, alternative: str) -> dict[str, np.ndarray]:
         np.minimum(control, INFINITE),
         np.minimum(null, INFINITE).mean(axis=1),
     )
-    effects = (statistics.relative_effect(x, mean).clip(-INFINITE, INFINITE) for x in (value, other))
+    effects = (relative_effect(x, mean).clip(-INFINITE, INFINITE) for x in (value, other))
     return {
         "value": value.astype(np.float16),
         "null_mean": mean.astype(np.float16),
@@ -199,6 +168,15 @@ def _ranked(table: np.ndarray, alternative: str) -> dict[str, np.ndarray]:
         **ranks,
         "scores": scores.astype(np.float32),
     }
+
+
+def relative_effect(values: np.ndarray, null_means: np.ndarray) -> np.ndarray:
+    """Effect sizes 2t / (t + r̄) of statistics t and the means r̄ over their random sets, as in the authors' code.
+
+    1 = as the random sets, 0 … 2 for positive numbers. Where t + r̄ is 0 the two are equal or cancel, and it is 1.
+    """
+    both = values + null_means
+    return np.where(both == 0, 1.0, 2 * values / np.where(both == 0, 1.0, both))
 
 
 def p_values(tested: Mapping[str, Any], statistic: str, *, ties: str = "mid", control: bool = False) -> np.ndarray:

@@ -344,7 +344,7 @@ def test_module_order_by_mass_and_by_density() -> None:
     [
         ([0, 1], [0, 1, 1], 2, r"row_labels has shape \(2,\)"),
         ([0, 1, 1], [0, 1], 2, r"column_labels has shape \(2,\)"),
-        ([0, 1, 2], [0, 1, 1], 2, "row_labels goes from 0 to 2; allowed is -1 ... 1"),
+        ([0, 1, 2], [0, 1, 1], 2, "row_labels goes from 0 to 2; -1 ... 1 is allowed"),
         ([0, 1, 1], [0, 1, -2], 2, "column_labels goes from -2"),
         ([0.0, 1.0, 1.0], [0, 1, 1], 2, "row_labels .* float64"),
         ([0, 0, 0], [0, 0, 0], 0, "k=0"),

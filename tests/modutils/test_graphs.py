@@ -10,16 +10,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from modutils.graphs import (
     NORMS,
     correlation_graph,
-    layer_activations,
     layer_sizes,
     layer_weights,
-    unit_values,
     weight_graph,
 )
 from modutils.networks import mlp
@@ -249,50 +246,3 @@ def test_constant_units_are_isolated(kind: str, constant: float) -> None:
 def test_correlations_need_finite_samples(values: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         correlation_graph(values)
-
-
-@pytest.mark.parametrize("batch_size", [3, 7, 500])
-def test_activations_of_dense_layers_are_those_before_the_relu(batch_size: int) -> None:
-    model = mlp([6, 5, 4, 3]).eval()
-    inputs = torch.randn(7, 6)
-    found = layer_activations(model, ["hidden1", "hidden2", "act2"], inputs, batch_size=batch_size)
-    parameters = [parameter.detach().numpy() for parameter in model.parameters()]
-    first = inputs.numpy() @ parameters[0].T + parameters[1]
-    second = np.maximum(first, 0) @ parameters[2].T + parameters[3]
-    for values, expected in zip(found, (first, second, np.maximum(second, 0)), strict=True):
-        np.testing.assert_allclose(values, expected, atol=1e-6)
-    assert first.min() < 0
-    assert found[0].dtype == np.float32
-
-
-def test_activations_of_channels_are_mean_sizes_over_space() -> None:
-    model = convolutions(normalised=False)
-    inputs = torch.randn(5, 2, 6, 4, dtype=torch.float64)
-    (found,) = layer_activations(model, ["2"], inputs, batch_size=2)
-    first, second = (dict(model.named_children())[name] for name in ("0", "2"))
-    maps = functional.conv2d(inputs, first.get_parameter("weight"), first.get_parameter("bias"), padding=1).relu()
-    maps = functional.conv2d(maps, second.get_parameter("weight"), second.get_parameter("bias"), padding=1)
-    assert maps.min() < 0
-    expected = [[np.mean([abs(v) for v in channel.ravel()]) for channel in image] for image in maps.detach().numpy()]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
-def test_activations_need_a_fitting_network_and_leave_no_hook() -> None:
-    model = mlp([4, 3, 2]).eval()
-    with pytest.raises(ValueError, match=r"layer='conv1' is unknown; the model has flatten, hidden1"):
-        layer_activations(model, ["hidden1", "conv1"], torch.ones(2, 4))
-    with pytest.raises(ValueError, match=r"inputs has shape \(0, 4\)"):
-        layer_activations(model, ["hidden1"], torch.ones(0, 4))
-    with pytest.raises(ValueError, match=r"model is in training mode"):
-        layer_activations(model.train(), ["hidden1"], torch.ones(2, 4))
-    cubes = nn.Sequential(nn.Linear(4, 3)).eval()
-    with pytest.raises(ValueError, match=r"a layer gives shape \(2, 5, 3\)"):
-        layer_activations(cubes, ["0"], torch.ones(2, 5, 4))
-    assert not cubes[0]._forward_hooks
-
-
-@pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (2, 3, 4, 5, 6)])
-def test_outputs_of_other_shapes_have_no_units(shape: tuple[int, ...]) -> None:
-    outputs: Tensor = torch.ones(shape)
-    with pytest.raises(ValueError, match="a layer gives shape"):
-        unit_values(outputs)

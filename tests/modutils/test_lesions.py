@@ -291,9 +291,9 @@ def _nan(x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layer": "act9"}, "layer='act9' is unknown; the model has flatten, hidden1, act1"),
-        ({"layer": ""}, "layer='' is unknown"),
-        ({"layer": nn.ReLU()}, "not a submodule"),
+        ({"layer": "act9"}, "layer='act9' is not in the model; its layers are flatten, hidden1, act1"),
+        ({"layer": ""}, "layer='' is not in the model"),
+        ({"layer": nn.ReLU()}, "is not in the model"),
         ({"groups": [[0], [40]]}, "units 40 ... 40 are named; the layer has 0 ... 39"),
         ({"groups": [[0], [-1, 4]]}, "units -1 ... 4"),
         ({"groups": [[0, 0]]}, "more than once"),
@@ -302,7 +302,7 @@ def _nan(x: Tensor) -> Tensor:
         ({"groups": [[[0], [1]]]}, "must be a list of unit numbers"),
         ({"labels": torch.zeros(29, dtype=torch.int64)}, r"labels has shape \(29,\) .* \(30,\)"),
         ({"labels": torch.zeros(30)}, "labels .* float32"),
-        ({"labels": torch.full((30,), 10)}, "labels goes from 10 to 10; the model has classes 0 ... 9"),
+        ({"labels": torch.full((30,), 10)}, "labels goes from 10 to 10; 0 ... 9 is allowed"),
         ({"labels": torch.full((30,), -1)}, "labels goes from -1"),
         ({"replacement": np.zeros(39)}, r"replacement has shape \(39,\)"),
         ({"replacement": np.full(40, np.nan)}, "replacement .* finite"),
@@ -311,7 +311,7 @@ def _nan(x: Tensor) -> Tensor:
         ({"batch_size": 0}, "batch_size=0"),
         ({"model": mlp([64, 40, 10], dropout=0.5)}, "training mode at 'drop1', a Dropout; call model.eval()"),
         ({"model": nn.Sequential(nn.BatchNorm2d(1), mlp([64, 40, 10])), "layer": "1.act1"}, "at '0', a BatchNorm2d"),
-        ({"model": Twice(), "layer": "act"}, "must run once in a forward pass"),
+        ({"model": Twice(), "layer": "act"}, "runs 2 times in a forward pass"),
         ({"model": nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), "layer": "0"}, r"\(1, 2, 6, 6\) for one sample"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from modutils import _check
 from modutils import modularity as library
 from modutils.modularity import effective_number, find_modules, modularity, spectral_modules
 
@@ -157,7 +158,7 @@ def test_spectral_splits_written_out() -> None:
             if written_out(A, split) > written_out(A, labels) + 1e-12:
                 queue += [labels[members[vector >= 0][0]], labels.max() + 1]
                 labels = split
-        expected = library._renumbered(labels)
+        expected = _check.renumbered(labels)
         np.testing.assert_array_equal(spectral_modules(A).labels, expected)
         assert len(np.unique(expected)) > 2
 
@@ -184,7 +185,7 @@ def replay(
         options = [*modules, labels.max() + 1] if labels[i] in others else modules
         candidates = [np.where(np.arange(len(labels)) == i, c, labels) for c in options]
         q = np.array([library._quality(edges, candidate) for candidate in candidates])
-        assert len({library._renumbered(candidate).tobytes() for candidate in candidates}) == len(candidates)
+        assert len({_check.renumbered(candidate).tobytes() for candidate in candidates}) == len(candidates)
         if q.max() > best_q + 1e-12:
             best, best_q = candidates[q.argmax()], q.max()
         weights = np.empty(len(q))
@@ -211,7 +212,7 @@ def test_incremental_chain_equals_scoring_from_scratch(start: str) -> None:
         units, uniforms = rng.integers(14, size=300), rng.random(300)
         best, best_q, entropies = replay(edges, first, units, uniforms)
         fast = library._chain(edges, edges.sum(axis=1), first, units, uniforms)
-        np.testing.assert_array_equal(library._renumbered(fast), library._renumbered(best))
+        np.testing.assert_array_equal(_check.renumbered(fast), _check.renumbered(best))
         assert library._quality(edges, fast) == pytest.approx(best_q, abs=1e-15)
         # Random similarities do not tie, so that 0.15 nats can be reached in every step.
         assert max(abs(entropy - 0.15) for entropy in entropies) <= 0.01
@@ -239,7 +240,7 @@ def test_polish_leaves_no_improving_move() -> None:
     for seed in range(5):
         edges = library._scaled(gram(16, seed))[0]
         for start in (np.zeros(16, np.int64), np.arange(16), np.random.default_rng(seed).integers(3, size=16)):
-            polished = library._polish(edges, edges.sum(axis=1), library._renumbered(start))
+            polished = library._polish(edges, edges.sum(axis=1), _check.renumbered(start))
             q = library._quality(edges, polished)
             assert q >= library._quality(edges, start) - 1e-15
             improved += q > library._quality(edges, start) + 1e-6
@@ -410,7 +411,7 @@ def test_bad_matrix_in_a_stack_is_named() -> None:
         ([0, 1], r"labels has shape \(2,\)"),
         ([[0, 1, 1]], r"labels has shape \(1, 3\)"),
         ([0.0, 1.0, 1.0], "type float64"),
-        ([0, -2, 1], "labels goes down to -2"),
+        ([0, -2, 1], "labels goes from -2 to 1; -1 or more"),
     ],
 )
 def test_bad_labels(labels: list[Any], message: str) -> None:

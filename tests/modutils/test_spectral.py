@@ -195,14 +195,14 @@ def test_isolated_units_belong_to_no_cluster() -> None:
         (np.array([[0, -1], [-1, 0]]), 1, "A must have finite entries of at least 0"),
         (np.array([[0, 1], [2, 0]]), 1, "A is not symmetric"),
         (np.zeros((3, 3)), 1, "graph has no edge"),
-        (np.ones((3, 3)), 0, "k=0 must be from 1 to 3"),
-        (np.diag([1.0, 1.0, 0.0]), 3, "k=3 must be from 1 to 2"),
+        (np.ones((3, 3)), 0, "k=0; an integer, 1 ... 3"),
+        (np.diag([1.0, 1.0, 0.0]), 3, "k=3; an integer, 1 ... 2"),
         ([], 1, "weights is empty"),
         ([np.ones((2, 3)), np.ones((2, 3))], 1, r"weights\[1\] has shape \(2, 3\)"),
         ([np.full((2, 3), np.nan)], 1, r"weights\[0\] has NaN"),
         ([np.zeros((2, 3))], 1, "graph has no edge"),
-        ([np.ones((2, 3))], 0, "k=0 must be from 1 to 5"),
-        ([np.diag([1.0, 0.0])], 3, "k=3 must be from 1 to 2"),
+        ([np.ones((2, 3))], 0, "k=0; an integer, 1 ... 5"),
+        ([np.diag([1.0, 0.0])], 3, "k=3; an integer, 1 ... 2"),
     ],
 )
 def test_what_cannot_be_clustered(given: Any, k: int, message: str) -> None:

@@ -213,11 +213,17 @@ def test_benjamini_hochberg_is_the_step_up_written_out() -> None:
     assert statistics.benjamini_hochberg([0.3, 0.9, 1.0]) == 0.0
 
 
-def test_partition_p_value_is_uniform_also_where_parts_depend_on_each_other() -> None:
+def _whole(values: np.ndarray, null: np.ndarray, alternative: str = "greater") -> float:
+    """P-value of a whole partition: the rank of its score."""
+    scores = statistics.partition_scores(values, null, alternative)
+    return statistics.rank_p_value(scores[0], scores[1:])
+
+
+def test_p_value_of_a_partition_is_uniform_also_where_parts_depend_on_each_other() -> None:
     """All parts of a partition move together: fewer independent p-values than Fisher's combination counts."""
     generator = np.random.default_rng(12)
     tables = generator.normal(size=(600, 1, 20)) + 0.3 * generator.normal(size=(600, 8, 20))
-    whole = [statistics.partition_p_value(table[:, 0], table[:, 1:]) for table in tables]
+    whole = [_whole(table[:, 0], table[:, 1:]) for table in tables]
     assert stats.kstest(whole, "uniform").statistic < 0.06
     assert np.mean(whole) == pytest.approx(0.5, abs=0.04)
     fisher = _fisher(tables, "mid")
@@ -225,19 +231,19 @@ def test_partition_p_value_is_uniform_also_where_parts_depend_on_each_other() ->
     assert stats.kstest(fisher, "uniform").pvalue < 1e-10
 
 
-def test_partition_p_value_finds_what_is_spread_over_the_parts() -> None:
+def test_p_value_of_a_partition_finds_what_is_spread_over_the_parts() -> None:
     table = np.random.default_rng(13).normal(size=(30, 20))
     table[:, 0] += 1
-    assert statistics.partition_p_value(table[:, 0], table[:, 1:]) == 1 / 40
-    assert statistics.partition_p_value(table[:, 0], table[:, 1:], "less") == 39 / 40
-    assert statistics.partition_p_value(-table[:, 0], -table[:, 1:], "less") == 1 / 40
+    assert _whole(table[:, 0], table[:, 1:]) == 1 / 40
+    assert _whole(table[:, 0], table[:, 1:], "less") == 39 / 40
+    assert _whole(-table[:, 0], -table[:, 1:], "less") == 1 / 40
 
 
 @pytest.mark.parametrize("alternative", ["greater", "less"])
 def test_a_partition_of_one_part_has_the_p_value_of_that_part(alternative: str) -> None:
     for row in np.random.default_rng(14).integers(0, 6, size=(40, 1, 12)).astype(float):
         expected = statistics.rank_p_values(row[:, 0], row[:, 1:], alternative)[0]
-        assert statistics.partition_p_value(row[:, 0], row[:, 1:], alternative) == pytest.approx(expected)
+        assert _whole(row[:, 0], row[:, 1:], alternative) == pytest.approx(expected)
 
 
 def test_partition_scores_rank_every_partition_among_all() -> None:
@@ -245,12 +251,6 @@ def test_partition_scores_rank_every_partition_among_all() -> None:
     expected = -np.log(np.array([[2, 3.5, 2, 0.5], [2, 2, 2, 2]]) / 4)
     expected[0, :3] = -np.log(np.array([2, 3.5, 2]) / 4)
     np.testing.assert_allclose(found, expected.mean(axis=0))
-
-
-def test_relative_effect_is_one_where_sets_are_as_random_ones() -> None:
-    found = statistics.relative_effect([3.0, 2.0, 0.0, 5.0, 1.0, -1.0], [1.0, 2.0, 0.0, 0.0, -1.0, 3.0])
-    np.testing.assert_allclose(found, [1.5, 1, 1, 2, 1, -1])
-    assert statistics.relative_effect([], []).shape == (0,)
 
 
 def test_holm_controls_what_it_should() -> None:
@@ -292,10 +292,8 @@ def test_equivalence_is_found_only_inside_the_margin() -> None:
         (lambda: statistics.fisher([0.025, 0.5], n_null=19), "has 0.025: too small for a rank among 19"),
         (lambda: statistics.benjamini_hochberg([0.5], 0.0), "rate=0.0"),
         (lambda: statistics.benjamini_hochberg([0.5], 1.0), "rate=1.0"),
-        (lambda: statistics.partition_p_value([], np.empty((0, 19))), "no part to test"),
-        (lambda: statistics.partition_p_value([1.0], [[np.nan]]), "has NaN"),
-        (lambda: statistics.relative_effect([1.0], [1.0, 2.0]), "differ in length: 1 and 2"),
-        (lambda: statistics.relative_effect([np.inf], [1.0]), "not finite"),
+        (lambda: statistics.partition_scores([], np.empty((0, 19))), "no part to test"),
+        (lambda: statistics.partition_scores([1.0], [[np.nan]]), "has NaN"),
         (lambda: statistics.effect_size(1.0, [2.0, 2.0]), "null has no spread"),
         (lambda: statistics.holm([1.2]), r"must be in \[0, 1\]"),
         (lambda: statistics.equivalence_p_value([0.0, 1.0], 0.0), "margin=0.0"),
