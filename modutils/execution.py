@@ -25,10 +25,13 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from modutils.records import provenance, results_folder
+from modutils.records import device_name, provenance, results_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+#: Set in the kernel of a chapter that is executed for a page, where a progress bar would stay for ever.
+FOR_PAGE = "MODUTILS_FOR_PAGE"
 
 
 class NotebookError(RuntimeError):
@@ -100,6 +103,7 @@ def execute(
             raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(values)}")
         executed = Path(folder) / "executed.ipynb"
         inputs, started = _inputs_digest(text, injected), time.perf_counter()
+        os.environ[FOR_PAGE] = "1"  # the kernel inherits it
         try:
             notebook = papermill.execute_notebook(
                 prepared,
@@ -124,6 +128,8 @@ def execute(
             else:
                 reason = "ended its kernel (out of memory?)"
             raise NotebookError(_describe(source, text, failed, reason)) from error
+        finally:
+            os.environ.pop(FOR_PAGE, None)
         # Papermill stores both paths as given, which may be absolute.
         notebook.metadata.papermill.update(input_path=source.name, output_path=output.name)
         notebook.metadata["modutils"] = {
@@ -142,7 +148,10 @@ def execute(
 
 
 def is_current(source: str | Path, output: str | Path, *, parameters: Mapping[str, Any] | None = None) -> bool:
-    """Whether executing again would change nothing: same script, parameters, library, records, packages."""
+    """Whether executing again would change nothing: the same script, parameters and whatever else a page is made from.
+
+    That is the library, the records, what was measured by ``benchmarks/``, the packages and the processor.
+    """
     if not Path(output).is_file():
         return False
     made_from = nbformat.read(output, as_version=4).metadata.get("modutils", {}).get("inputs_sha256")
@@ -209,10 +218,12 @@ def _describe(source: Path, text: str, failed: Path, reason: str) -> str:
 
 
 def _inputs_digest(text: str, injected: dict[str, Any]) -> str:
-    """Digest of everything that decides the outputs: script, parameters, library, records, packages."""
+    """Digest of everything that decides the outputs; see `is_current`."""
     packages = sorted((package.name, package.version) for package in distributions())
-    parts = [text, injected, packages, platform.python_version()]
-    for folder, pattern in ((Path(__file__).parent, "*.py"), (results_folder(), "*")):
+    parts = [text, injected, packages, platform.python_version(), device_name()]
+    library = Path(__file__).parent
+    measured = library.parent / "benchmarks" / "results"
+    for folder, pattern in ((library, "*.py"), (results_folder(), "*"), (measured, "*")):
         for path in sorted(folder.rglob(pattern)):
             if path.is_file():
                 parts.append([str(path.relative_to(folder)), _sha256(path.read_bytes())])

@@ -199,18 +199,16 @@ plt.show()
 import time
 
 
-def processor_seconds(work):
+def timed(work):
+    """What the work gives, and the seconds of processor time that it takes."""
     start = time.process_time()
-    work()
-    return time.process_time() - start
+    return work(), time.process_time() - start
 
 
 rng = np.random.default_rng(seed)
 wide = [rng.random((above, below)) for below, above in [(784, 256), (256, 256), (256, 256), (256, 256), (256, 10)]]
-whole = spectral.embedding(graphs.weight_graph(wide), k)
-short = spectral.layered_embedding(wide, k)
-slow = processor_seconds(lambda: spectral.embedding(graphs.weight_graph(wide), k))
-fast = processor_seconds(lambda: spectral.layered_embedding(wide, k))
+whole, slow = timed(lambda: spectral.embedding(graphs.weight_graph(wide), k))
+short, fast = timed(lambda: spectral.layered_embedding(wide, k))
 print(f"whole graph {slow:.3f} s, one block {fast:.3f} s: {slow / fast:.0f} times less")
 print(f"largest difference of an eigenvalue: {np.abs(whole.eigenvalues - short.eigenvalues).max():.0e}")
 
@@ -714,12 +712,17 @@ from modutils import records, sweeps
 from modutils.studies.detecting_modularity import claims, evidence
 
 folder = records.results_folder()
-if scale == "quick" or recompute:
+# A bar for whoever waits, but not on a page of the book
+progress = "MODUTILS_FOR_PAGE" not in os.environ
+if scale == "quick":
     scratch = tempfile.TemporaryDirectory()
+    folder = Path(scratch.name)
+    sweeps.run(plan, folder, progress=progress)
+elif recompute:
     # Hours of work go where they are found again: an interrupted run resumes.
-    folder = Path(scratch.name) if scale == "quick" else data.cache_folder() / "recomputed"
+    folder = data.cache_folder() / "recomputed"
     with sweeps.processes(os.cpu_count() or 1) as executor:
-        sweeps.run(plan, folder, executor=executor, progress=False)
+        sweeps.run(plan, folder, executor=executor, progress=progress)
 
 record = records.Results(plan, folder)
 names = list(dict.fromkeys(cell.params["dataset"] for cell in plan))

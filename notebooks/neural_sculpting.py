@@ -317,12 +317,17 @@ from modutils import data, records, sweeps
 from modutils.studies.neural_sculpting import claims, evidence, published
 
 folder = records.results_folder()
-if scale == "quick" or recompute:
+# A bar for whoever waits, but not on a page of the book
+progress = "MODUTILS_FOR_PAGE" not in os.environ
+if scale == "quick":
     scratch = tempfile.TemporaryDirectory()
+    folder = Path(scratch.name)
+    sweeps.run(plan, folder, progress=progress)
+elif recompute:
     # Hours of work go where they are found again: an interrupted run resumes.
-    folder = Path(scratch.name) if scale == "quick" else data.cache_folder() / "recomputed"
+    folder = data.cache_folder() / "recomputed"
     with sweeps.processes(os.cpu_count() or 1) as executor:
-        sweeps.run(plan, folder, executor=executor, progress=False)
+        sweeps.run(plan, folder, executor=executor, progress=progress)
 
 record = records.Results(plan, folder)
 dataset = "mnist" if scale == "paper" else "digits"

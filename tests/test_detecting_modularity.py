@@ -169,7 +169,10 @@ class Seen:
         self.images: list[coherence.Visualization] = []
         self.visualize = coherence.feature_visualization
 
-    def __call__(self, model: nn.Module, layer: str, unit_sets: Any, shape: Any) -> coherence.Visualization:
+    def __call__(
+        self, model: nn.Module, layer: str, unit_sets: Any, shape: Any, *, steps: int
+    ) -> coherence.Visualization:
+        assert steps == 65  # the default, as in the paper
         self.sets.append(unit_sets)
         self.images.append(self.visualize(model, layer, unit_sets, shape, steps=5))
         return self.images[-1]

@@ -130,6 +130,12 @@ def _seeds(of: Of, groups: Sequence[Group], found: Callable[[Evidence, Group], S
     return counted({name: [len(found(evidence, group)) for group in groups] for name, evidence in of.items()})
 
 
+def _effort(of: Of) -> cells.Effort:
+    """What went into every network; data sets that are shown together have the same."""
+    (effort,) = {cells.EFFORTS[evidence.dataset] for evidence in of.values()}
+    return effort
+
+
 def _panels(
     rows: int, columns: int, height: float, *, sharex: str = "col", sharey: str = "row", **options: Any
 ) -> tuple[Figure, np.ndarray]:
@@ -213,7 +219,7 @@ def ncuts(of: Of) -> Figure:
     made.legend(handles=_cut_handles(of), loc="outside upper center", ncols=3)
     note(
         made,
-        f"{_seeds(of, shown, _cuts)}; {cells.SHUFFLES} shuffles each. Lower: easier to cluster. The three parts have "
+        f"{_seeds(of, shown, _cuts)}; {_effort(of).shuffles} shuffles each. Lower: easier to cluster. The three parts have "
         "axes of their own.",
     )
     return made
@@ -236,7 +242,7 @@ def z_scores(of: Of) -> Figure:
     )
     note(
         made,
-        f"{_seeds(of, shown, _cuts)}; {cells.SHUFFLES} shuffles each, {cells.FEWER_SHUFFLES} of weights of unit norm "
+        f"{_seeds(of, shown, _cuts)}; {_effort(of).shuffles} shuffles each, {_effort(of).fewer} of weights of unit norm "
         "(incoming weights of every unit scaled to one length, which need not change what a network does). Left of 0: "
         "easier to cluster than its shuffles. Shuffles that keep the zeros: pruned networks. The axis is linear within "
         "±5, logarithmic beyond.",
@@ -298,7 +304,7 @@ def activation_cuts(of: Of) -> Figure:
     made.legend(handles=_cut_handles(of), loc="outside upper center", ncols=3)
     note(
         made,
-        f"{_seeds(of, shown, _cuts)}; {cells.FEWER_SHUFFLES} graphs with shuffled edges each. NMI: normalised mutual "
+        f"{_seeds(of, shown, _cuts)}; {_effort(of).fewer} graphs with shuffled edges each. NMI: normalised mutual "
         "information of the clusters of hidden units by activations and by weights.",
     )
     return made

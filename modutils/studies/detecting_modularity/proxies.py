@@ -46,7 +46,7 @@ class Subjects(NamedTuple):
 
     ``images`` (M, channels, height, width) and ``labels`` (M,) are as many test images of every class, and ``intact``
     (classes,) counts those that the intact network gets right. ``drive`` has for every layer the sizes of its values on
-    all test images (N, units), whose classes are ``classes`` (N,).
+    all test images (N, units), whose classes are ``classes`` (N,). An image that drives a set takes ``steps``.
     """
 
     model: nn.Sequential
@@ -56,6 +56,7 @@ class Subjects(NamedTuple):
     drive: list[np.ndarray]
     classes: np.ndarray
     intact: np.ndarray
+    steps: int
 
 
 def balanced(labels: Tensor, per_class: int) -> Tensor:
@@ -66,14 +67,14 @@ def balanced(labels: Tensor, per_class: int) -> Tensor:
 
 
 def subjects(
-    model: nn.Sequential, layers: Sequence[Hidden], images: Tensor, labels: Tensor, per_class: int
+    model: nn.Sequential, layers: Sequence[Hidden], images: Tensor, labels: Tensor, per_class: int, *, steps: int = 65
 ) -> Subjects:
     """Gather what the tests need from a network and its test images."""
     rows = balanced(labels, per_class)
     few, truth = images[rows], labels[rows].numpy()
     drive = [np.abs(values) for values in graphs.layer_activations(model, [one.before for one in layers], images)]
     intact = lesions.correct_counts(model, layers[0].after, few, truth, [[]])[0]
-    return Subjects(model, tuple(layers), few, truth, drive, labels.numpy(), intact)
+    return Subjects(model, tuple(layers), few, truth, drive, labels.numpy(), intact, steps)
 
 
 def test_partition(subject: Subjects, labels: Sequence[np.ndarray], *, seed: int) -> dict[str, Any]:
@@ -139,7 +140,10 @@ def _measure(subject: Subjects, number: int, sets: list[np.ndarray], counts: np.
     # Classes are equally large, so the changes are integers before they are shares: equal sets are tied.
     ranges = coherence.class_ranges(counts - subject.intact)
     spread = ranges.spread / classes[0]
-    seen = coherence.feature_visualization(subject.model, layer.before, sets, tuple(subject.images.shape[1:]))  # type: ignore[arg-type]
+    channels, height, width = subject.images.shape[1:]
+    seen = coherence.feature_visualization(
+        subject.model, layer.before, sets, (channels, height, width), steps=subject.steps
+    )
     member = np.zeros((len(sets), subject.drive[number].shape[1]), dtype=np.float32)
     for row, units in zip(member, sets, strict=True):
         row[units] = 1
