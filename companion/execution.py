@@ -26,7 +26,8 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from companion.fingerprint import OURS
-from companion.records import ROOT, provenance, results_folder
+from companion.records import ROOT, device_name, provenance, results_folder
+from companion.study import FOR_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,6 +102,7 @@ def execute(
             raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(values)}")
         executed = Path(folder) / "executed.ipynb"
         inputs, started = _inputs_digest(text, injected), time.perf_counter()
+        os.environ[FOR_PAGE] = "1"  # the kernel inherits it
         try:
             notebook = papermill.execute_notebook(
                 prepared,
@@ -125,6 +127,8 @@ def execute(
             else:
                 reason = "ended its kernel (out of memory?)"
             raise NotebookError(_describe(source, text, failed, reason)) from error
+        finally:
+            os.environ.pop(FOR_PAGE, None)
         # Papermill stores both paths as given, which may be absolute.
         notebook.metadata.papermill.update(input_path=source.name, output_path=output.name)
         notebook.metadata["modutils"] = {
@@ -143,7 +147,10 @@ def execute(
 
 
 def is_current(source: str | Path, output: str | Path, *, parameters: Mapping[str, Any] | None = None) -> bool:
-    """Whether executing again would change nothing: same script, parameters, library, records, packages."""
+    """Whether executing again would change nothing: the same script, parameters and whatever else a page is made from.
+
+    That is the library, the records, what was measured by ``benchmarks/``, the packages and the processor.
+    """
     if not Path(output).is_file():
         return False
     made_from = nbformat.read(output, as_version=4).metadata.get("modutils", {}).get("inputs_sha256")
@@ -210,11 +217,11 @@ def _describe(source: Path, text: str, failed: Path, reason: str) -> str:
 
 
 def _inputs_digest(text: str, injected: dict[str, Any]) -> str:
-    """Digest of everything that decides the outputs: script, parameters, library, records, packages."""
+    """Digest of everything that decides the outputs; see `is_current`."""
     packages = sorted((package.name, package.version) for package in distributions())
-    parts = [text, injected, packages, platform.python_version()]
+    parts = [text, injected, packages, platform.python_version(), device_name()]
     code = [(ROOT / package, pattern) for package in OURS for pattern in ("*.py", "*.csv")]
-    for folder, pattern in (*code, (results_folder(), "*")):
+    for folder, pattern in (*code, (results_folder(), "*"), (ROOT / "benchmarks" / "results", "*")):
         for path in sorted(folder.rglob(pattern)):
             if path.is_file():
                 parts.append([str(path.relative_to(folder)), _sha256(path.read_bytes())])

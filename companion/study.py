@@ -6,7 +6,6 @@ import importlib
 import os
 import pkgutil
 import re
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,9 @@ from companion import claims, records, reports, sweeps
 from companion.claims import Claim, Verdict
 from companion.records import Cell, RecordError, Results
 from modutils import data
+
+#: Set in the kernel of a chapter that is executed for a page, where a progress bar would stay for ever.
+FOR_PAGE = "MODUTILS_FOR_PAGE"
 
 
 @dataclass(frozen=True)
@@ -194,10 +196,14 @@ def open_chapter(study: Study, scale: str, *, recompute: bool = False, columns: 
     """
     results = study.results(scale)
     if scale == "quick" or recompute:
-        folder = data.cache_folder() / "recomputed" if scale == "paper" else Path(_scratch())
-        results = study.results(scale, folder)
-        with sweeps.processes(os.cpu_count() or 1) as executor:
-            sweeps.run(results.cells, folder, executor=executor, progress=sys.stderr.isatty(), unchecked="replace")
+        progress = FOR_PAGE not in os.environ
+        if scale == "quick":  # too short to be worth other processes
+            results = study.results(scale, Path(_scratch()))
+            sweeps.run(results.cells, results.folder, progress=progress)
+        else:
+            results = study.results(scale, data.cache_folder() / "recomputed")
+            with sweeps.processes(os.cpu_count() or 1) as executor:
+                sweeps.run(results.cells, results.folder, executor=executor, progress=progress, unchecked="replace")
     found = {label(name): rows for name, rows in study.judge(scale, results=results).items()}
     return Chapter(study, scale, results, found, list(found)[:columns])
 

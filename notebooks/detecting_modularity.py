@@ -200,18 +200,16 @@ plt.show()
 import time
 
 
-def processor_seconds(work):
+def timed(work):
+    """What the work gives, and the seconds of processor time that it takes."""
     start = time.process_time()
-    work()
-    return time.process_time() - start
+    return work(), time.process_time() - start
 
 
 rng = np.random.default_rng(seed)
 wide = [rng.random((above, below)) for below, above in [(784, 256), (256, 256), (256, 256), (256, 256), (256, 10)]]
-whole = spectral.embedding(graphs.weight_graph(wide), k)
-short = spectral.layered_embedding(wide, k)
-slow = processor_seconds(lambda: spectral.embedding(graphs.weight_graph(wide), k))
-fast = processor_seconds(lambda: spectral.layered_embedding(wide, k))
+whole, slow = timed(lambda: spectral.embedding(graphs.weight_graph(wide), k))
+short, fast = timed(lambda: spectral.layered_embedding(wide, k))
 print(f"whole graph {slow:.3f} s, one block {fast:.3f} s: {slow / fast:.0f} times less")
 print(f"largest difference of an eigenvalue: {np.abs(whole.eigenvalues - short.eigenvalues).max():.0e}")
 

@@ -1,8 +1,9 @@
-"""The book, built once for all tests of its HTML; a small study for tests of records."""
+"""What tests share: their order, one cache of trained networks, chapters and the book made once, a small study."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -11,17 +12,39 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from matplotlib.figure import Figure
 
 import studies
 from companion import fingerprint, records, witness
-from companion.execution import execute
+from companion.execution import execute, is_current
 from toy_study import write_toy_study
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
 # An example of a study, for one test and for CONTRIBUTING.md; imported in a tree of its own only.
 collect_ignore = ["fifth_paper"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put slow tests first, so that no worker ends with one. The others stay together by file, for their fixtures."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.get_closest_marker("slow") is None:
+                item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A fresh cache for all tests and workers: nothing comes from an earlier run, and no network is trained twice."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a worker's folder lies in that of the run
+        folder = folder.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODUTILS_CACHE", str(folder / "cache"))
+        yield
 
 
 def laid_out(draw: Callable[[], Figure]) -> Figure:
@@ -34,6 +57,16 @@ def laid_out(draw: Callable[[], Figure]) -> Figure:
     return made
 
 
+def executed(chapter: Path) -> Path:
+    """The chapter as the book shows it: what ``make book`` would find up to date, or executed now in its place."""
+    output = ROOT / "_executed" / f"{chapter.stem}.ipynb"
+    output.parent.mkdir(exist_ok=True)
+    with FileLock(output.with_suffix(".lock")):
+        if not is_current(chapter, output):
+            execute(chapter, output)
+    return output
+
+
 @pytest.fixture(scope="session")
 def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the HTML of the whole book, built from a copy with every warning fatal, as ``make book`` does."""
@@ -42,8 +75,9 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, root)
+    (root / "_executed").mkdir()
     for chapter in CHAPTERS:
-        execute(chapter, root / "_executed" / f"{chapter.stem}.ipynb")
+        shutil.copy(executed(chapter), root / "_executed")
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
     command = [jupyter_book, "build", "--all", ".", "-W", "-n", "--keep-going"]
     built = subprocess.run(command, cwd=root, capture_output=True, text=True)

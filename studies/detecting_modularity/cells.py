@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -120,8 +120,19 @@ def train(*, dataset: str, kind: str, seed: int) -> dict[str, Any]:
 #: The four partitions: what the edges of the graph are, and whether all layers are clustered at once.
 PARTITIONS = ("weights/global", "weights/local", "activations/global", "activations/local")
 CORRELATED = 5000  # training images behind the correlations of activations (the authors' code)
-SHUFFLES = 50  # of the weights, as in the authors' code
-FEWER_SHUFFLES = 20  # of activation graphs and of normalised weights
+
+
+class Effort(NamedTuple):
+    """How much work goes into one network: ``fewer`` shuffles are of activation graphs and of normalised weights."""
+
+    shuffles: int
+    fewer: int
+    restarts: int  # of k-means
+    steps: int  # to an image that drives units
+
+
+FULL = Effort(50, 20, 25, 65)  # as in the authors' code, but for `fewer`
+EFFORTS = {"mnist": FULL, "fashion-mnist": FULL, "digits": Effort(20, 10, 5, 25)}
 
 
 def hidden(kind: str) -> list[str]:
@@ -136,7 +147,7 @@ def activations(model: nn.Sequential, layers: list[str], images: Tensor, *, seed
 
 
 def partition(
-    model: nn.Sequential, values: list[np.ndarray], which: str, k: int, *, seed: int
+    model: nn.Sequential, values: list[np.ndarray], which: str, k: int, *, restarts: int, seed: int
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Labels of all nodes of the graph, and of the units of each hidden layer.
 
@@ -150,29 +161,32 @@ def partition(
         One of `PARTITIONS`.
     k : int
         Clusters of the global partition. In the local one a layer gets as many as it has labels in the global one.
+    restarts : int
+        Of k-means.
     seed : int
     """
     source, reach = which.split("/")
     widths = [part.shape[1] for part in values]
+    how = {"restarts": restarts, "seed": seed}
     if source == "weights":
         weights = graphs.layer_weights(model)
         sizes = graphs.layer_sizes(weights)
-        labels = spectral.layered_clusters(weights, k, seed=seed)
+        labels = spectral.layered_clusters(weights, k, **how)
         layers = np.split(labels, np.cumsum(sizes)[:-1])
         if reach == "local":
             counts = [max(len(np.unique(own[own >= 0])), 1) for own in layers]
-            labels = spectral.local_clusters(weights, counts, seed=seed)
+            labels = spectral.local_clusters(weights, counts, **how)
             layers = np.split(labels, np.cumsum(sizes)[:-1])
         first = 0 if len(sizes) == len(widths) else 1  # the graph of an MLP has inputs and outputs too
         return labels, layers[first : first + len(widths)]
-    labels = spectral.spectral_clusters(graphs.correlation_graph(np.concatenate(values, axis=1)), k, seed=seed)
+    labels = spectral.spectral_clusters(graphs.correlation_graph(np.concatenate(values, axis=1)), k, **how)
     layers = np.split(labels, np.cumsum(widths)[:-1])
     if reach == "local":
         used = 0
         for index, own in enumerate(layers):
             count = len(np.unique(own[own >= 0]))
             if count:
-                found = spectral.spectral_clusters(graphs.correlation_graph(values[index]), count, seed=seed)
+                found = spectral.spectral_clusters(graphs.correlation_graph(values[index]), count, **how)
                 layers[index] = np.where(found >= 0, found + used, -1)
                 used += count
         labels = np.concatenate(layers)
@@ -185,28 +199,28 @@ def cuts(*, dataset: str, kind: str, state: str, k: int, seed: int) -> dict[str,
     Activations are looked at in plain networks and those with dropout.
     """
     model = network(dataset=dataset, kind=kind, state=state, seed=seed)
+    effort = EFFORTS[dataset]
     weights = graphs.layer_weights(model)
-    labels = spectral.layered_clusters(weights, k, seed=seed)
+    labels = spectral.layered_clusters(weights, k, restarts=effort.restarts, seed=seed)
     found = {
-        "weights": _cut(weights, k, seed, SHUFFLES),
-        "unit norm": _cut(_unit_norm(weights), k, seed, FEWER_SHUFFLES),
+        "weights": _cut(weights, k, seed, effort.shuffles, effort.restarts),
+        "unit norm": _cut(_unit_norm(weights), k, seed, effort.fewer, effort.restarts),
         "components": spectral.components(weights)[:20].astype(np.int32),
         "labels": labels.astype(np.int8),
     }
     if any((block == 0).any() for block in weights):
-        found["pattern kept"] = _cut(weights, k, seed, SHUFFLES, keep_zeros=True)
+        found["pattern kept"] = _cut(weights, k, seed, effort.shuffles, effort.restarts, keep_zeros=True)
     if kind == "cnn":
         for norm in graphs.NORMS[1:]:
-            found[norm] = _cut(graphs.layer_weights(model, norm=norm), k, seed, FEWER_SHUFFLES)
+            found[norm] = _cut(graphs.layer_weights(model, norm=norm), k, seed, effort.fewer, effort.restarts)
     if kind not in ("plain", "dropout"):
         return found
     values = activations(model, hidden(kind), nets.images(dataset, kind, "train")[0], seed=seed)
     graph = graphs.correlation_graph(np.concatenate(values, axis=1))
-    own = spectral.spectral_clusters(graph, k, seed=seed)
-    shuffles = spectral.shuffled_edges(graph, seed=seed)
+    own = spectral.spectral_clusters(graph, k, restarts=effort.restarts, seed=seed)
     null = [
-        spectral.ncut(shuffled, spectral.spectral_clusters(shuffled, k, seed=draw))
-        for draw, shuffled in zip(range(FEWER_SHUFFLES), shuffles, strict=False)
+        spectral.ncut(shuffled, spectral.spectral_clusters(shuffled, k, restarts=effort.restarts, seed=draw))
+        for draw, shuffled in zip(range(effort.fewer), spectral.shuffled_edges(graph, seed=seed), strict=False)
     ]
     found["activations"] = {"ncut": spectral.ncut(graph, own), "null": np.array(null)}
     sizes = graphs.layer_sizes(weights)
@@ -216,16 +230,21 @@ def cuts(*, dataset: str, kind: str, state: str, k: int, seed: int) -> dict[str,
     return found
 
 
-def _cut(weights: list[np.ndarray], k: int, seed: int, shuffles: int, *, keep_zeros: bool = False) -> dict[str, Any]:
+def _cut(
+    weights: list[np.ndarray], k: int, seed: int, shuffles: int, restarts: int, *, keep_zeros: bool = False
+) -> dict[str, Any]:
     """N-cut of a graph of weights and of its shuffles, and the pieces (two nodes or more) that a few of these have."""
+
+    def ncut(blocks: list[np.ndarray], seed: int) -> float:
+        return spectral.layered_ncut(blocks, spectral.layered_clusters(blocks, k, restarts=restarts, seed=seed))
+
     null, pieces = [], []
     draws = spectral.shuffled_weights(weights, keep_zeros=keep_zeros, seed=seed)
     for draw, shuffled in zip(range(shuffles), draws, strict=False):
-        null.append(spectral.layered_ncut(shuffled, spectral.layered_clusters(shuffled, k, seed=draw)))
+        null.append(ncut(shuffled, draw))
         if draw < 3:
             pieces.append(int((spectral.components(shuffled) > 1).sum()))
-    ncut = spectral.layered_ncut(weights, spectral.layered_clusters(weights, k, seed=seed))
-    return {"ncut": ncut, "null": np.array(null), "pieces": np.array(pieces)}
+    return {"ncut": ncut(weights, seed), "null": np.array(null), "pieces": np.array(pieces)}
 
 
 def _unit_norm(weights: list[np.ndarray]) -> list[np.ndarray]:
@@ -242,8 +261,9 @@ def subclusters(*, dataset: str, kind: str, state: str, k: int, per_class: int, 
     model = network(dataset=dataset, kind=kind, state=state, seed=seed)
     images, labels = nets.images(dataset, kind, "test")
     values = activations(model, hidden(kind), nets.images(dataset, kind, "train")[0], seed=seed)
-    subject = proxies.subjects(model, hidden(kind), images, labels, per_class)
-    found = _tested(subject, values, k, seed)
+    effort = EFFORTS[dataset]
+    subject = proxies.subjects(model, hidden(kind), images, labels, per_class, steps=effort.steps)
+    found = _tested(subject, values, k, effort.restarts, seed)
     if kind == "planted":
         truth = [own.numpy() for own in nets.groups(nets.sizes(dataset))[:-1]]
         found["planted"] = proxies.test_partition(subject, truth, seed=1000 * seed + len(PARTITIONS))
@@ -257,9 +277,10 @@ def filters(*, dataset: str, state: str, k: int, per_class: int, seed: int) -> d
     """
     model = network(dataset=dataset, kind="cnn", state=state, seed=seed)
     images, labels = nets.images(dataset, "cnn", "test")
-    subject = proxies.subjects(model, hidden("cnn"), images, labels, per_class)
+    effort = EFFORTS[dataset]
+    subject = proxies.subjects(model, hidden("cnn"), images, labels, per_class, steps=effort.steps)
     weights = graphs.layer_weights(model)
-    nodes = spectral.layered_clusters(weights, k, seed=seed)
+    nodes = spectral.layered_clusters(weights, k, restarts=effort.restarts, seed=seed)
     layers = np.split(nodes, np.cumsum(graphs.layer_sizes(weights))[:-1])
     tested = proxies.test_partition(subject, layers, seed=1000 * seed)
     return {
@@ -269,10 +290,10 @@ def filters(*, dataset: str, state: str, k: int, per_class: int, seed: int) -> d
     }
 
 
-def _tested(subject: proxies.Subjects, values: list[np.ndarray], k: int, seed: int) -> dict[str, Any]:
+def _tested(subject: proxies.Subjects, values: list[np.ndarray], k: int, restarts: int, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {"intact": subject.intact, "per_class": int(np.bincount(subject.labels)[0])}
     for number, which in enumerate(PARTITIONS):
-        nodes, layers = partition(subject.model, values, which, k, seed=seed)
+        nodes, layers = partition(subject.model, values, which, k, restarts=restarts, seed=seed)
         tested = proxies.test_partition(subject, layers, seed=1000 * seed + number)
         found[which] = {"labels": nodes.astype(np.int8), **tested}
     return found
@@ -284,13 +305,14 @@ def penalised(*, dataset: str, strength: float, epochs: int, k: int, per_class: 
     model = penalty.train(images, labels, strength=strength, epochs=epochs, seed=seed)
     test_images, test_labels = penalty.images(dataset, "test")
     layers = [f"act{index}" for index in range(1, len(penalty.HIDDEN) + 1)]
-    subject = proxies.subjects(model, layers, test_images, test_labels, per_class)
+    effort = EFFORTS[dataset]
+    subject = proxies.subjects(model, layers, test_images, test_labels, per_class, steps=effort.steps)
     weights = graphs.layer_weights(model)
     return {
         "accuracy": training.accuracy(model, test_images, test_labels),
         "eigenvalues": 1 - spectral.layered_embedding(weights, 16).eigenvalues,
-        "weights": _cut(weights, k, seed, SHUFFLES),
-        **_tested(subject, activations(model, layers, images, seed=seed), k, seed),
+        "weights": _cut(weights, k, seed, effort.shuffles, effort.restarts),
+        **_tested(subject, activations(model, layers, images, seed=seed), k, effort.restarts, seed),
     }
 
 
@@ -298,13 +320,14 @@ def blocks(*, dataset: str, k: int, per_class: int, seed: int) -> dict[str, Any]
     """Train a network whose planted groups are true modules, and see whether the tests detect these."""
     model = nets.blocks(dataset, seed)
     images, labels = data.load(dataset, "test")
-    subject = proxies.subjects(model, hidden("blocks"), images, labels, per_class)
+    effort = EFFORTS[dataset]
+    subject = proxies.subjects(model, hidden("blocks"), images, labels, per_class, steps=effort.steps)
     values = activations(model, hidden("blocks"), data.load(dataset, "train")[0], seed=seed)
     truth = [own.numpy() for own in nets.groups(nets.sizes(dataset))[:-1]]
     return {
         "accuracy": training.accuracy(model, images, labels),
-        "weights": _cut(graphs.layer_weights(model), k, seed, FEWER_SHUFFLES),
-        **_tested(subject, values, k, seed),
+        "weights": _cut(graphs.layer_weights(model), k, seed, effort.fewer, effort.restarts),
+        **_tested(subject, values, k, effort.restarts, seed),
         "planted": proxies.test_partition(subject, truth, seed=1000 * seed + len(PARTITIONS)),
     }
 
@@ -313,11 +336,11 @@ def pictures(*, dataset: str, kind: str, state: str, k: int, seed: int) -> dict[
     """Images that drive some sub-clusters, and random sets of as many units, as far as they go."""
     model = network(dataset=dataset, kind=kind, state=state, seed=seed)
     values = activations(model, hidden(kind), nets.images(dataset, kind, "train")[0], seed=seed)
-    side = nets.SETUPS[dataset].side
+    side, effort = nets.SETUPS[dataset].side, EFFORTS[dataset]
     generator = np.random.default_rng(seed)
     found: dict[str, Any] = {}
     for which in PARTITIONS:
-        layers = partition(model, values, which, k, seed=seed)[1]
+        layers = partition(model, values, which, k, restarts=effort.restarts, seed=seed)[1]
         for number, own in enumerate(layers):
             live = np.flatnonzero(own >= 0)
             names, sizes = np.unique(own[live], return_counts=True)
@@ -327,8 +350,8 @@ def pictures(*, dataset: str, kind: str, state: str, k: int, seed: int) -> dict[
                 continue
             sets = [live[own[live] == name] for name in names]
             sets += [generator.permutation(live)[: len(units)] for units in sets]
-            shape = (1, side, side)
-            seen = visualization.feature_visualization(model, hidden(kind)[number], sets, shape, before=True)
+            shape, layer = (1, side, side), hidden(kind)[number]
+            seen = visualization.feature_visualization(model, layer, sets, shape, before=True, steps=effort.steps)
             found[f"{which}, layer {number + 1}"] = {
                 "size": [len(units) for units in sets],
                 "image": (seen.images[:, 0] * 255).round().to(torch.uint8).numpy(),
@@ -382,7 +405,7 @@ def plan(scale: str) -> list[Cell]:
     quick = scale == "quick"
     datasets = ("digits",) if quick else ("mnist", "fashion-mnist")
     seeds, fewer = (range(1), range(1)) if quick else (range(SEEDS), range(FEWER_SEEDS))
-    few = 40 if quick else FEW
+    tested, few = (TESTED[:-1], 20) if quick else (TESTED, FEW)
     cells: list[Cell] = []
 
     def add(stage: str, dataset: str, over: range, **params: Any) -> None:
@@ -395,10 +418,10 @@ def plan(scale: str) -> list[Cell]:
         for kind in extra:
             add("train", dataset, fewer, kind=kind)
     for dataset in datasets:
-        for kind, state in TESTED:
+        for kind, state in tested:
             add("subclusters", dataset, seeds, kind=kind, state=state, k=K_PROXY, per_class=few)
     for dataset in datasets:
-        for kind, state in (*TESTED, ("planted", "untrained")):
+        for kind, state in (*tested, ("planted", "untrained")):
             add("cuts", dataset, seeds, kind=kind, state=state, k=K_CUT)
         for kind in extra:
             for state in STATES if kind == "cnn" else STATES[1:]:
@@ -406,7 +429,7 @@ def plan(scale: str) -> list[Cell]:
         add("blocks", dataset, fewer, k=K_CUT, per_class=few)
         add("pictures", dataset, range(1), kind="plain", state="trained", k=K_PROXY)
     for strength in STRENGTHS:
-        how = {"strength": strength, "epochs": 30 if quick else 20, "k": K_CUT, "per_class": few}
+        how = {"strength": strength, "epochs": 10 if quick else 20, "k": K_CUT, "per_class": few}
         add("penalised", datasets[0], fewer, **how)
     if quick:
         return cells

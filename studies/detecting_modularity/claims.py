@@ -28,7 +28,6 @@ from studies.detecting_modularity.evidence import GROUPS, NAMES, UNTRAINED, Evid
 HOD, FILAN = "hod2021detecting", "filan2021clusterability"
 LEAST = 3  # networks of a group, for a rule to be applied
 LEVEL = 0.05
-SMALLEST = 1 / (cells.SHUFFLES + 1)  # p-value of an n-cut below those of all its shuffles
 GLOBAL = "weights/global"
 #: The statistics of the two proxies that the paper publishes.
 PUBLISHED = ("importance", "normalised range", "score", "entropy")
@@ -62,7 +61,13 @@ def _z(of: Evidence, kind: str, state: str, graph: str = "weights") -> np.ndarra
 
 
 def _below_shuffles(of: Evidence, kind: str, state: str) -> int:
-    return sum(cut.of().p <= SMALLEST + 1e-9 for cut in of.cuts(kind, state))
+    return sum(_is_lowest(cut) for cut in of.cuts(kind, state))
+
+
+def _is_lowest(cut: evidence.Cut) -> bool:
+    """Whether an n-cut is below those of all its shuffles."""
+    found = cut.of()
+    return not (found.null < found.ncut).any()
 
 
 def _difference(of: Evidence, first: tuple[str, str], second: tuple[str, str], number: str) -> Interval:
@@ -130,13 +135,14 @@ def _c2(of: Evidence) -> Finding:
     p = [cut.of().p for cut in of.cuts("plain", "trained")]
     most = sum(one <= LEVEL for one in p) > len(p) / 2
     unit = _z(of, "plain", "trained", "unit norm")
+    shuffles = cells.EFFORTS[of.dataset].shuffles
     return Finding(
         "holds"
         if lowest >= len(z) - 1 and (z < 0).all()
         else "holds in part"
         if z.mean() < 0 and most
         else "does not hold",
-        f"mean z {z.mean():.1f}; {lowest} of {len(z)} networks below all {cells.SHUFFLES} shuffles",
+        f"mean z {z.mean():.1f}; {lowest} of {len(z)} networks below all {shuffles} shuffles",
         f"z {z.min():.1f} to {z.max():.1f}, n = {len(z)}",
         "With the incoming weights of every unit scaled to one length, which does not change what the "
         "network does, mean "
@@ -272,7 +278,7 @@ def _c7(of: Evidence) -> Finding:
             return untestable(NOT_ENOUGH)
         lower = evidence.paired(cuts, of.cuts("plain", state), lambda cut: cut.of().ncut)
         deeper = evidence.paired(cuts, of.cuts("plain", state), lambda cut: cut.of().z)
-        lowest = all(cut.of().p <= SMALLEST + 1e-9 for cut in cuts)
+        lowest = all(_is_lowest(cut) for cut in cuts)
         stays.append(bool((lower < 0).all() and (deeper < 0).all() and lowest))
     means = {
         state: tuple(np.mean([getattr(cut.of(), number) for cut in cuts]) for number in ("ncut", "z"))

@@ -51,6 +51,12 @@ GRAPHS = {
 }
 
 
+def _effort(of: Of) -> cells.Effort:
+    """What went into every network; data sets that are shown together have the same."""
+    (effort,) = {cells.EFFORTS[evidence.dataset] for evidence in of.values()}
+    return effort
+
+
 def _cuts(evidence: Evidence, group: Group) -> list[Cut]:
     return evidence.cuts(*group)
 
@@ -114,8 +120,8 @@ def ncuts(of: Of) -> Figure:
     made.legend(handles=_cut_handles(of), loc="outside upper center", ncols=3)
     return note(
         made,
-        f"{seeds_of(of, shown, _cuts)}; {cells.SHUFFLES} shuffles each. Lower: easier to cluster. The three parts have "
-        "axes of their own.",
+        f"{seeds_of(of, shown, _cuts)}; {_effort(of).shuffles} shuffles each. Lower: easier to cluster. The three "
+        "parts have axes of their own.",
     )
 
 
@@ -132,8 +138,8 @@ def z_scores(of: Of) -> Figure:
     made.legend(handles=handles, loc="outside upper center", ncols=2)
     return note(
         made,
-        f"{seeds_of(of, shown, _cuts)}; {cells.SHUFFLES} shuffles each, {cells.FEWER_SHUFFLES} of weights of unit norm "
-        "(incoming weights of every unit scaled to one length, which need not change what a network does). Left of 0: "
+        f"{seeds_of(of, shown, _cuts)}; {_effort(of).shuffles} shuffles each, {_effort(of).fewer} of weights of unit "
+        "norm (incoming weights of every unit scaled to one length, which need not change what a network does). Left of 0: "
         "easier to cluster than its shuffles. Shuffles that keep the zeros: pruned networks. The axis is linear within "
         "±5, logarithmic beyond.",
     )
@@ -182,6 +188,6 @@ def activation_cuts(of: Of) -> Figure:
     made.legend(handles=_cut_handles(of), loc="outside upper center", ncols=3)
     return note(
         made,
-        f"{seeds_of(of, shown, _cuts)}; {cells.FEWER_SHUFFLES} graphs with shuffled edges each. NMI: normalised mutual "
+        f"{seeds_of(of, shown, _cuts)}; {_effort(of).fewer} graphs with shuffled edges each. NMI: normalised mutual "
         "information of the clusters of hidden units by activations and by weights.",
     )

@@ -32,7 +32,7 @@ class Setup(NamedTuple):
 SETUPS = {
     "mnist": Setup(28, 256, 20, 128, 3),
     "fashion-mnist": Setup(28, 256, 20, 128, 3),
-    "digits": Setup(8, 64, 40, 32, 20),
+    "digits": Setup(8, 64, 20, 32, 20),
 }
 
 

@@ -38,7 +38,7 @@ class Subjects(NamedTuple):
     ``layers`` are activation functions: units are seen before them, and removed after them. ``images`` (M, channels,
     height, width) and ``labels`` (M,) are as many test images of every class, and ``intact`` (classes,) counts those
     that the intact network gets right. ``drive`` has for every layer the sizes of its values on all test images
-    (N, units), whose classes are ``classes`` (N,).
+    (N, units), whose classes are ``classes`` (N,). An image that drives a set takes ``steps``.
     """
 
     model: nn.Sequential
@@ -48,6 +48,7 @@ class Subjects(NamedTuple):
     drive: list[np.ndarray]
     classes: np.ndarray
     intact: np.ndarray
+    steps: int
 
 
 def balanced(labels: Tensor, per_class: int) -> Tensor:
@@ -62,13 +63,15 @@ def before(model: nn.Module, layer: str, images: Tensor) -> np.ndarray:
     return units.layer_activations(model, layer, images, units="channel", before=True).numpy()
 
 
-def subjects(model: nn.Sequential, layers: Sequence[str], images: Tensor, labels: Tensor, per_class: int) -> Subjects:
+def subjects(
+    model: nn.Sequential, layers: Sequence[str], images: Tensor, labels: Tensor, per_class: int, *, steps: int = 65
+) -> Subjects:
     """Gather what the tests need from a network and its test images."""
     rows = balanced(labels, per_class)
     few, truth = images[rows], labels[rows].numpy()
     drive = [np.abs(before(model, layer, images)) for layer in layers]
     intact = lesions.correct_counts(model, layers[0], few, truth, [[]])[0]
-    return Subjects(model, tuple(layers), few, truth, drive, labels.numpy(), intact)
+    return Subjects(model, tuple(layers), few, truth, drive, labels.numpy(), intact, steps)
 
 
 def test_partition(subject: Subjects, labels: Sequence[np.ndarray], *, seed: int) -> dict[str, Any]:
@@ -120,7 +123,7 @@ def _measure(subject: Subjects, number: int, sets: list[np.ndarray]) -> dict[str
     ranges = coherence.class_ranges(counts - subject.intact)
     spread = ranges.spread / classes[0]
     shape = subject.images.shape[1:]
-    seen = visualization.feature_visualization(subject.model, layer, sets, shape, before=True)
+    seen = visualization.feature_visualization(subject.model, layer, sets, shape, before=True, steps=subject.steps)
     member = np.zeros((len(sets), subject.drive[number].shape[1]), dtype=np.float32)
     for row, chosen in zip(member, sets, strict=True):
         row[chosen] = 1

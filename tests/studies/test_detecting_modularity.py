@@ -157,7 +157,10 @@ class Seen:
         self.images: list[Visualization] = []
         self.visualize = visualization.feature_visualization
 
-    def __call__(self, model: nn.Module, layer: str, unit_sets: Any, shape: Any, *, before: bool) -> Visualization:
+    def __call__(
+        self, model: nn.Module, layer: str, unit_sets: Any, shape: Any, *, before: bool, steps: int
+    ) -> Visualization:
+        assert steps == 65  # the default, as in the paper
         self.sets.append(unit_sets)
         self.images.append(self.visualize(model, layer, unit_sets, shape, before=before, steps=5))
         return self.images[-1]
