@@ -139,8 +139,8 @@ def z_scores(of: Of) -> Figure:
     return note(
         made,
         f"{seeds_of(of, shown, _cuts)}; {_effort(of).shuffles} shuffles each, {_effort(of).fewer} of weights of unit "
-        "norm (incoming weights of every unit scaled to one length, which need not change what a network does). Left of "
-        "0: easier to cluster than its shuffles. Shuffles that keep the zeros: pruned networks. The axis is linear "
+        "norm (incoming weights of every unit scaled to one length, which need not change what a network does). Left "
+        "of 0: easier to cluster than its shuffles. Shuffles that keep the zeros: pruned networks. The axis is linear "
         "within ±5, logarithmic beyond.",
     )
 
