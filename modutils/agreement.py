@@ -128,13 +128,9 @@ def _of_two(a: Any, b: Any, unused: str, chance: bool) -> float:
 def _all_pairs(labels: Any, unused: str, chance: bool) -> np.ndarray:
     _check.choice("unused", unused, ("one module", "drop"))
     labels = np.asarray(labels)
-    if labels.ndim != 2 or not labels.size or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"labels has shape {labels.shape} and type {labels.dtype}; needed are integers, shape (m, n), of one "
-            "partition and one unit or more"
-        )
-    if labels.min() < -1:
-        raise ValueError(f"labels goes down to {labels.min()}; -1 or larger is allowed")
+    if labels.ndim != 2 or not labels.size:
+        raise ValueError(f"labels has shape {labels.shape}; (m, n) of one partition and one unit or more is needed")
+    _check.labels("labels", labels.ravel())
     m, n = labels.shape
     modules = np.stack([np.unique(row, return_inverse=True)[1] for row in labels])
     members = (modules[:, None] == np.arange(modules.max() + 1)[:, None]).astype(np.float64)  # (m, modules, units)

@@ -183,9 +183,7 @@ def neuron_sample_matrix(
 
     Raises
     ------
-    ValueError
-        As for `attribute`.
-    CompletenessError
+    ValueError, CompletenessError
         As for `attribute`.
 
     Examples
@@ -230,9 +228,7 @@ def neuron_sample_matrices(
 
     Raises
     ------
-    ValueError
-        As for `attribute`.
-    CompletenessError
+    ValueError, CompletenessError
         As for `attribute`.
     """
     if isinstance(target, str):
@@ -571,5 +567,4 @@ def _check_target(target: _Target, samples: int, classes: int) -> Tensor | None:
         target = torch.full((samples,), int(target))
     if not isinstance(target, Tensor):
         raise ValueError(f"target={target!r}: give a class, 'all', or an integer tensor of shape ({samples},)")
-    _check.labels("target", target, samples, low=0, high=classes - 1)
-    return target.long()
+    return torch.from_numpy(_check.labels("target", target, samples, low=0, high=classes - 1))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from modutils import _check
-from modutils.units import batches, find, has_hooks, refuse_training, run, split
+from modutils.units import batches, find, has_hooks, probe, refuse_training, run, split
 
 __all__ = ["ablation_curve", "ablation_curves", "correct_counts", "lesioned_predictions"]
 
@@ -171,7 +171,7 @@ class _Lesioned:
         _check.count("batch_size", batch_size, 1)
         refuse_training(model)
         self.inputs, self.batch_size = inputs, batch_size
-        value, logits = run(model, self.module, next(batches(model, inputs[:1], 1))[1])
+        value, logits = probe(model, self.module, inputs)
         if logits.ndim != 2:
             raise ValueError(f"model gives shape {tuple(logits.shape)} for one sample; (1, classes) is needed")
         self.units, self.classes = value.numel(), logits.shape[1]
@@ -180,10 +180,8 @@ class _Lesioned:
         else:
             self.replacement = torch.as_tensor(replacement).to(value)
             if self.replacement.shape != (self.units,) or not torch.isfinite(self.replacement).all():
-                raise ValueError(
-                    f"replacement has shape {tuple(self.replacement.shape)}; finite numbers of shape "
-                    f"({self.units},) are needed"
-                )
+                shape = tuple(self.replacement.shape)
+                raise ValueError(f"replacement has shape {shape}; finite numbers of shape ({self.units},) are needed")
 
         parts = split(model, self.module)
         self.chain = None if parts is None else (nn.Sequential(*parts[0]), nn.Sequential(*parts[1]))

@@ -47,14 +47,13 @@ def permutation_test(
     labels : sequence of arrays of int
         For each layer the cluster of each unit; −1 = unassigned. Random sets have only units with a cluster.
     measure : callable
-        Gets the number of a layer and a list of sets of its units (arrays of int64), all of a layer at once, and
-        returns for each statistic an array (sets, ...): such as what `modutils.lesions.correct_counts` counts.
+        Gets the number of a layer and all sets of its units (arrays of int64), and returns for each statistic an array
+        (sets, ...), such as what `modutils.lesions.correct_counts` counts.
     draws : int
         Random sets for each sub-cluster.
-    least : int
-        Units that a sub-cluster must have.
-    largest : float
-        Share of the layer's units with a cluster that it may have at most: random sets must be able to differ.
+    least, largest : int, float
+        Units that a sub-cluster must have, and the share of the layer's units with a cluster that it may have at most:
+        random sets must be able to differ.
     seed : int
         Of the permutations.
 

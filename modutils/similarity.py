@@ -46,7 +46,7 @@ import torch
 from torch import Tensor, nn
 
 from modutils import _check
-from modutils.units import batches, find, has_hooks, refuse_training, run, run_from, split
+from modutils.units import batches, find, has_hooks, probe, refuse_training, run, run_from, split, unit_values
 
 __all__ = ["MEASURES", "Similarity", "mlp_similarities", "normalize", "unit_similarity"]
 
@@ -145,7 +145,8 @@ def unit_similarity(
     if positions is not None:
         _check.count("positions", positions, 1)
     refuse_training(model)
-    value, logits = _probe(model, module, inputs)
+    value, logits = _finite(*probe(model, module, inputs))
+    unit_values(value, "channel")  # refuses other shapes
     downstream = measure in ("output_sensitivity", "loss_hessian")
     if downstream and logits.ndim != 2:
         raise ValueError(f"model gives shape {tuple(logits.shape)} for one sample; (1, classes) is needed")
@@ -425,24 +426,13 @@ def _relu_mlp(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[list[
     return weights, biases, kinds[: len(below)].count("L") - 1
 
 
-def _probe(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """One sample's value of the layer, (1, n) or (1, n, height, width), and output of the model."""
-    _, x = next(batches(model, inputs[:1], 1))
-    try:
-        value, logits = _tap(model, layer, x, cut=True)
-    except RuntimeError as error:
-        raise ValueError(f"inputs of shape {tuple(inputs.shape)} do not pass through the model: {error}") from error
-    if value.ndim not in (2, 4):
-        raise ValueError(
-            f"layer gives shape {tuple(value.shape)} for one sample; needed is (1, units) or (1, channels, height, "
-            f"width)"
-        )
-    return value, logits
-
-
 def _tap(model: nn.Module, layer: nn.Module, x: Tensor, *, cut: bool) -> tuple[Tensor, Tensor]:
     """Value of the layer and output of the model; with ``cut``, what can be differentiated starts at the value."""
-    value, output = run_from(model, layer, x) if cut else run(model, layer, x.clone())
+    return _finite(*(run_from(model, layer, x) if cut else run(model, layer, x.clone())))
+
+
+def _finite(value: Tensor, output: object) -> tuple[Tensor, Tensor]:
+    """What a layer and the model give, if they are tensors of finite numbers."""
     if not isinstance(output, Tensor):
         raise ValueError(f"model gives a {type(output).__name__}; one tensor is needed")
     for name, given in (("layer", value), ("model", output)):

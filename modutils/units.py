@@ -25,13 +25,7 @@ UNITS = ("element", "channel")
 
 
 def find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
-    """The submodule of a model that is meant by itself or by its dotted name; a ValueError if there is none.
-
-    Examples
-    --------
-    >>> find(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), "1")
-    ReLU()
-    """
+    """The submodule of a model that is meant by itself or by its dotted name; a ValueError if there is none."""
     named = dict(model.named_modules(remove_duplicate=False))
     if isinstance(layer, str) and layer and layer in named:
         return named[layer]
@@ -100,6 +94,14 @@ def run(
     return seen[0], output
 
 
+def probe(model: nn.Module, layer: nn.Module | str, inputs: Tensor, *, before: bool = False) -> tuple[Tensor, Any]:
+    """`run` on the first sample: a ValueError where the layer cannot be used, or the inputs do not fit the model."""
+    try:
+        return run(model, layer, next(batches(model, inputs[:1], 1))[1], before=before)
+    except RuntimeError as error:
+        raise ValueError(f"inputs of shape {tuple(inputs.shape)} do not pass through the model: {error}") from error
+
+
 def run_from(model: nn.Module, layer: nn.Module, inputs: Tensor, at: Tensor | None = None) -> tuple[Tensor, Any]:
     """`run` without a graph below the layer: its value, as the leaf of one, and what the model makes of it.
 
@@ -132,10 +134,9 @@ def layer_activations(
 
     Parameters
     ----------
-    model : torch.nn.Module
-        In evaluation mode. It runs on the device and in the precision of its parameters.
-    layer, before
-        As for `run`. ``before`` an activation function are the values that it is applied to.
+    model, layer, before
+        As for `run`. The model runs in its own precision and on its own device; ``before`` an activation function are
+        the values that it is applied to.
     inputs : torch.Tensor
         (N, ...) finite floating point. Moved to the model's device batch by batch.
     units : {"element", "channel"}
@@ -151,8 +152,7 @@ def layer_activations(
     Raises
     ------
     ValueError
-        As `run`; also for an argument that cannot be used, a layer whose output has other axes than channels need, or
-        dropout or batch normalisation in training mode.
+        As `run`; an argument that cannot be used; dropout or batch normalisation in training mode.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def layer_activations(
     _check.count("batch_size", batch_size, 1)
     _check.samples("inputs", inputs)
     refuse_training(model)
-    run(model, layer, next(batches(model, inputs[:1], 1))[1], before=before)  # refuses a layer that cannot be used
+    probe(model, layer, inputs, before=before)
     # Means over space are taken in the usual memory layout, which a cut network may not keep.
     cut = None if before or units == "channel" else Cut(model, find(model, layer))
     kept = []

@@ -192,7 +192,7 @@ def test_elements_of_channels_are_those_of_flatten() -> None:
 
 FUNCTIONS: dict[str, Callable[[nn.Module, Any, Tensor], object]] = {
     "attribute": lambda model, layer, x: attribute(model, layer, x, target=0, batch_size=4),
-    "conductance": lambda model, layer, x: attribute(model, layer, x, target=0, method="conductance", batch_size=4),
+    "conductance": lambda model, layer, x: attribute(model, layer, x, target=0, method="conductance", steps=4),
     "unit_similarity": lambda model, layer, x: unit_similarity(
         model, layer, x, measure="output_sensitivity", batch_size=4
     ),
