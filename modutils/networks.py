@@ -71,7 +71,9 @@ def mlp(sizes: Sequence[int], *, activation: str = "relu", dropout: float = 0.0)
     return nn.Sequential(layers)
 
 
-def cnn(*, image_size: int = 28, activation: str = "relu", dropout: bool = True) -> nn.Sequential:
+def cnn(
+    *, image_size: int = 28, filters: tuple[int, int] = (32, 64), activation: str = "relu", dropout: bool = True
+) -> nn.Sequential:
     """The convolutional network of the DeepLIFT MNIST example, which Lu & Ester (2019) dissect.
 
     Two convolutions (32 and 64 filters, 4×4, stride 2, no padding), a dense layer of 128 units and 10 logits. On
@@ -82,6 +84,8 @@ def cnn(*, image_size: int = 28, activation: str = "relu", dropout: bool = True)
     ----------
     image_size : int
         Height and width of the images in pixels: 28 or 8.
+    filters : (int, int)
+        Of both convolutions, each at least 1.
     activation : str
         A key of :data:`ACTIVATIONS`, applied after ``conv1``, ``conv2`` and ``dense``.
     dropout : bool
@@ -95,7 +99,7 @@ def cnn(*, image_size: int = 28, activation: str = "relu", dropout: bool = True)
     Raises
     ------
     ValueError
-        An image size or an activation that is not offered.
+        An image size or an activation that is not offered, or filters below 1.
 
     Examples
     --------
@@ -104,16 +108,18 @@ def cnn(*, image_size: int = 28, activation: str = "relu", dropout: bool = True)
     """
     if image_size not in (28, 8):
         raise ValueError(f"image_size={image_size} is not offered; choose 28 (MNIST) or 8 (digits)")
+    if min(filters) < 1:
+        raise ValueError(f"filters={filters} must be at least 1 each")
     kernel, stride, side = (4, 2, 5) if image_size == 28 else (3, 1, 4)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["conv1"] = nn.Conv2d(1, 32, kernel, stride)
+    layers["conv1"] = nn.Conv2d(1, filters[0], kernel, stride)
     layers["act1"] = _activation(activation)
-    layers["conv2"] = nn.Conv2d(32, 64, kernel, stride)
+    layers["conv2"] = nn.Conv2d(filters[0], filters[1], kernel, stride)
     layers["act2"] = _activation(activation)
     if dropout:
         layers["drop1"] = nn.Dropout(0.25)
     layers["flatten"] = nn.Flatten()
-    layers["dense"] = nn.Linear(64 * side * side, 128)
+    layers["dense"] = nn.Linear(filters[1] * side * side, 128)
     layers["act3"] = _activation(activation)
     if dropout:
         layers["drop2"] = nn.Dropout(0.5)

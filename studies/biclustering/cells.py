@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,12 +30,6 @@ from modutils.training import Execution
 from modutils.units import layer_activations
 
 STUDY = "biclustering"
-# Adam at 1e-3 as in the specification; the small digits need smaller batches to see enough steps.
-TRAINING: dict[str, dict[str, Any]] = {
-    "mnist": {"epochs": 12, "batch_size": 128},
-    "fashion-mnist": {"epochs": 12, "batch_size": 128},
-    "digits": {"epochs": 15, "batch_size": 32},
-}
 REGULARIZATION = {"cnn": "dropout", "mlp": "none"}
 METHODS = (
     "deeplift",
@@ -46,11 +40,28 @@ METHODS = (
     "guided_backprop",
 )
 K = 10  # modules where they are described, as in the paper: the number of classes
-K_ABLATION = 40  # modules where they are removed, as in the paper
-KMEANS_SEEDS = 3
-DRAWS = 500  # random draws behind a null distribution
 RANDOM_ORDERS = 20
 HISTOGRAM_BINS = 161
+
+
+class Effort(NamedTuple):
+    """Sizes of the networks on a data set, how they are trained with Adam at 1e-3, and the work that goes into each."""
+
+    image_size: int
+    filters: tuple[int, int]  # of the CNN
+    hidden: tuple[int, ...]  # of the MLP
+    epochs: int
+    batch_size: int
+    k_ablation: int  # modules where they are removed
+    kmeans_seeds: int
+    draws: int  # behind a null distribution
+    entries: int  # of the matrices, for their rank correlation
+
+
+FULL = Effort(28, (32, 64), (256, 256, 128), 12, 128, 40, 3, 500, 200_000)  # networks and k as in the paper
+# The small digits need smaller batches to see enough steps.
+DIGITS = Effort(8, (8, 16), (128, 128, 64), 12, 32, 16, 2, 100, 20_000)
+EFFORTS = {"mnist": FULL, "fashion-mnist": FULL, "digits": DIGITS}
 
 
 def forms(k: int) -> dict[str, dict[str, Any]]:
@@ -86,14 +97,20 @@ def train(*, dataset: str, model: str, activation: str, regularization: str, see
 
 def _untrained(dataset: str, model: str, activation: str, regularization: str, seed: int) -> nn.Sequential:
     """The network as initialised; the global random state is left as it was."""
-    size = 8 if dataset == "digits" else 28
+    effort = EFFORTS[dataset]
+    size = effort.image_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if model == "cnn":
-            network = networks.cnn(image_size=size, activation=activation, dropout=regularization == "dropout")
+            network = networks.cnn(
+                image_size=size,
+                filters=effort.filters,
+                activation=activation,
+                dropout=regularization == "dropout",
+            )
         elif model == "mlp":
             rate = 0.5 if regularization == "dropout" else 0.0
-            network = networks.mlp([size * size, 256, 256, 128, 10], activation=activation, dropout=rate)
+            network = networks.mlp([size * size, *effort.hidden, 10], activation=activation, dropout=rate)
         else:
             raise ValueError(f"model={model!r} is unknown; choose 'cnn' or 'mlp'")
     return network.eval()
@@ -120,7 +137,8 @@ def _trained(
             network,
             images,
             labels,
-            **TRAINING[dataset],
+            epochs=EFFORTS[dataset].epochs,
+            batch_size=EFFORTS[dataset].batch_size,
             weight_decay=1e-4 if regularization == "weight_decay" else 0.0,
             seed=seed,
             execution=Execution(checkpoint=cache.path_of(cell, "checkpoint")),
@@ -216,7 +234,7 @@ def describe(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, An
     classes = labels.numpy()
     net = network(dataset, model, seed)
     matrices = _all_methods(net, layer, images)
-    sampled = np.random.default_rng(seed).choice(matrices[METHODS[0]].numel(), 200_000)
+    sampled = np.random.default_rng(seed).choice(matrices[METHODS[0]].numel(), EFFORTS[dataset].entries)
     methods: dict[str, Any] = {}
     paper: dict[str, Coclustering] = {}
     entries: dict[str, np.ndarray] = {}
@@ -254,12 +272,12 @@ def structure(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, A
     features = layer_activations(net, "act3", images).numpy()
     values: dict[str, Any] = {
         "sparsity": _sparsity(matrix),
-        "k": _number_of_modules(matrix, labels.numpy(), seed),
+        "k": _number_of_modules(matrix, labels.numpy(), EFFORTS[dataset].kmeans_seeds, seed),
     }
     for form in ("paper", "unit"):
         found = _cluster(matrix, K, form, seed)
         rows, columns = found.row_labels, found.column_labels
-        null = coclustering.mass_share_null(matrix, rows, columns, K, draws=DRAWS, seed=seed)
+        null = coclustering.mass_share_null(matrix, rows, columns, K, draws=EFFORTS[dataset].draws, seed=seed)
         blocks = _blocks(matrix, found, K)
         values[form] = {
             "labels": _label_scores(columns, labels.numpy()),
@@ -278,15 +296,15 @@ def structure(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, A
             "lesions": _own_and_other(net, layer, images, labels, found, seed),
         }
         if model == "cnn":
-            values[form]["space"] = _space(net, layer, images, rows, seed)
+            values[form]["space"] = _space(net, layer, images, rows, EFFORTS[dataset].draws, seed)
     return values
 
 
-def _number_of_modules(matrix: np.ndarray, classes: np.ndarray, seed: int) -> dict[str, Any]:
+def _number_of_modules(matrix: np.ndarray, classes: np.ndarray, repeats: int, seed: int) -> dict[str, Any]:
     """Claim B15: eigengap, label coherence and stability over k-means seeds for several k."""
     found: dict[str, Any] = {}
     for k in (5, 10, 20, 40):
-        runs = [_cluster(matrix, k, "paper", seed + 1000 * repeat) for repeat in range(KMEANS_SEEDS)]
+        runs = [_cluster(matrix, k, "paper", seed + 1000 * repeat) for repeat in range(repeats)]
         pairs = [(a, b) for i, a in enumerate(runs) for b in runs[i + 1 :]]
         found[str(k)] = _label_scores(runs[0].column_labels, classes) | {
             "stability_units": float(np.mean([adjusted_rand_score(a.row_labels, b.row_labels) for a, b in pairs])),
@@ -371,9 +389,9 @@ def _own_and_other(
     }
 
 
-def _space(net: nn.Module, layer: str, images: torch.Tensor, rows: np.ndarray, seed: int) -> dict[str, Any]:
+def _space(net: nn.Module, layer: str, images: torch.Tensor, rows: np.ndarray, draws: int, seed: int) -> dict[str, Any]:
     """Claim B8: five tests of place against modules, each with its null, and Holm's adjustment over them."""
-    tests = coherence.spatial_tests(rows.reshape(_shape(net, layer, images)), draws=DRAWS, seed=seed)
+    tests = coherence.spatial_tests(rows.reshape(_shape(net, layer, images)), draws=draws, seed=seed)
     p_values = [statistics.rank_p_value(test.value, test.null, ties="strict") for test in tests.values()]
     adjusted = statistics.holm(p_values)
     return {
@@ -529,6 +547,7 @@ def compare(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any
 
 def ablate(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any]:
     """Claims B10 and B11: accuracy on the second half while units go by modules found on the first half."""
+    effort = EFFORTS[dataset]
     images, labels = data.load(dataset, "test")
     half = len(images) // 2
     net = network(dataset, model, seed)
@@ -541,10 +560,10 @@ def ablate(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any]
     orders: dict[str, list[list[np.ndarray]]] = {}
     for method, matrix in plain.items():
         for form in ("paper", "unit", "stock") if method == "deeplift" else ("paper", "unit"):
-            for repeat in range(KMEANS_SEEDS):
-                found = _cluster(matrix, K_ABLATION, form, seed + 1000 * repeat)
+            for repeat in range(effort.kmeans_seeds):
+                found = _cluster(matrix, effort.k_ablation, form, seed + 1000 * repeat)
                 for by in ("mass", "density"):
-                    modules = _removal(matrix, found, by)
+                    modules = _removal(matrix, found, effort.k_ablation, by)
                     orders.setdefault(f"{method}/{form}/{by}", []).append(modules)
                     if by == "mass" and repeat == 0:
                         orders[f"{method}/{form}/random order"] = _shuffled(
@@ -569,9 +588,8 @@ def ablate(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any]
     }
 
 
-def _removal(matrix: np.ndarray, found: Coclustering, by: str) -> list[np.ndarray]:
-    """Units of each module in the order of removal; unassigned units go last."""
-    k = K_ABLATION
+def _removal(matrix: np.ndarray, found: Coclustering, k: int, by: str) -> list[np.ndarray]:
+    """Units of each of k modules in the order of removal; unassigned units go last."""
     order = coclustering.module_order(matrix, found.row_labels, found.column_labels, k, by=by)
     return [np.flatnonzero(found.row_labels == module) for module in (*order, -1)]
 
@@ -648,13 +666,14 @@ def extend(*, dataset: str, model: str, layer: str, activation: str, seed: int) 
         "purity": coherence.purity(found.column_labels, labels.numpy()),
     }
     if model == "cnn" and layer != "act3":
-        space = _space(net, layer, images, found.row_labels, seed)
+        space = _space(net, layer, images, found.row_labels, EFFORTS[dataset].draws, seed)
         values["space"] = {name: {"z": test["z"], "p_holm": test["p_holm"]} for name, test in space.items()}
     # Above the first convolution every point of a curve is a pass through the second: fewer images.
     half = len(images) // 2
     measured = slice(half, half + 1000) if (model, layer) == ("cnn", "act1") else slice(half, None)
     matrix = matrix[:, :half]
-    modules = _removal(matrix, _cluster(matrix, K_ABLATION, "paper", seed), "mass")
+    k = EFFORTS[dataset].k_ablation
+    modules = _removal(matrix, _cluster(matrix, k, "paper", seed), k, "mass")
     counts = [len(group) for group in modules]
     generator = np.random.default_rng(seed)
     orders = {
@@ -684,7 +703,7 @@ def plan(scale: str) -> list[Cell]:
     """All cells of a scale, those that others build on first.
 
     ``paper``: the paper's network and data with ten training seeds, an MLP and Fashion-MNIST beside it, then the
-    extension grid with five seeds. ``quick``: the same stages on the embedded digits with three seeds and a small grid.
+    extension grid with five seeds. ``quick``: the same stages on the embedded digits with two seeds and a small grid.
 
     Raises
     ------
@@ -696,7 +715,7 @@ def plan(scale: str) -> list[Cell]:
     quick = scale == "quick"
     main = ["digits"] if quick else ["mnist", "fashion-mnist"]
     activations = ["relu", "tanh"] if quick else list(networks.ACTIVATIONS)
-    seeds, grid_seeds = (3, 2) if quick else (10, 5)
+    seeds, grid_seeds = (2, 1) if quick else (10, 5)
     cells: list[Cell] = []
 
     def add(stage: str, **params: Any) -> None:
@@ -720,7 +739,7 @@ def plan(scale: str) -> list[Cell]:
                     for stage in stages:
                         add(stage, dataset=dataset, model=model, layer=layer, seed=seed)
         add("pictures", dataset=dataset, model="cnn", layer="act2", seed=0)
-        for seed in range(3):
+        for seed in range(min(3, seeds)):
             add("compare", dataset=dataset, model="cnn", layer="act2", seed=seed)
     # Seed by seed, so that an unfinished grid is complete for the seeds it has.
     for seed in range(grid_seeds):

@@ -119,7 +119,7 @@ def _b2(of: Setting) -> Finding:
         f"mass share {ratio.mean:.2f} × area share",
         ratio.text(),
         f"The {cells.K} blocks hold {mass.mean():.0%} of the positive mass on {area.mean():.0%} of the area; "
-        f"largest p over seeds {p:.3g} ({cells.DRAWS} permutations).",
+        f"largest p over seeds {p:.3g} ({cells.EFFORTS[of.where['dataset']].draws} permutations).",
     )
 
 

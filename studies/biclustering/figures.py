@@ -294,7 +294,7 @@ def _curves(of: Setting, names: Mapping[str, str]) -> Figure:
     ax.legend(title="area under the curve", alignment="left", loc="lower left", bbox_to_anchor=(0, 0.11))
     measured = records[0]["samples"]
     words = f"modules found on the first {measured} images, accuracy on the others"
-    return _caption(made, of, f"k = {cells.K_ABLATION}", words, BANDS)
+    return _caption(made, of, f"k = {cells.EFFORTS[of.where['dataset']].k_ablation}", words, BANDS)
 
 
 @figure
@@ -402,7 +402,7 @@ def places(of: Setting) -> Figure:
     third.set_title(r"$\bf{c}$  tests against shuffled units")
     shown = f"a, b: training seed 0, {height}\u00a0×\u00a0{width} positions, {channels} channels"
     beside = "b: orange where a neighbour is in the same module"
-    return _caption(made, of, shown, beside, f"c: {cells.DRAWS} shuffles a seed", BARS)
+    return _caption(made, of, shown, beside, f"c: {cells.EFFORTS[of.where['dataset']].draws} shuffles a seed", BARS)
 
 
 @figure
@@ -546,7 +546,9 @@ def ways_to_remove(of: Setting) -> Figure:
     for edge in (2.5, 5.5, 8.5, 12.5, 13.5):
         ax.axhline(edge, color="#bbbbbb", linewidth=0.8)
     ax.set_xlabel("area under the curve\n(lower: hurts more)")
-    return _caption(made, of, f"k = {cells.K_ABLATION}", BARS, "dashed: as in the paper's figure 5a")
+    return _caption(
+        made, of, f"k = {cells.EFFORTS[of.where['dataset']].k_ablation}", BARS, "dashed: as in the paper's figure 5a"
+    )
 
 
 def _mass_ratio(of: Setting, *path: str) -> np.ndarray:

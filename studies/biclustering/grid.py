@@ -90,10 +90,11 @@ def _grid_figure(
         ax.set_title(title)
     letters(axes, pad=32)
     seeds = complete_seeds(results)
+    (removed,) = {cells.EFFORTS[dataset].k_ablation for dataset in datasets}
     return note(
         made,
         f"Means over {seeds} training seed{'s' if seeds > 1 else ''} of each network; DeepLIFT, k = {cells.K} "
-        f"(areas: {cells.K_ABLATION}), form as in the paper.",
+        f"(areas: {removed}), form as in the paper.",
     )
 
 

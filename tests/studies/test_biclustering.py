@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,15 +13,8 @@ from modutils.coclustering import Coclustering
 from studies.biclustering import cells
 
 
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of its own, so that the study trains here and nothing is left behind."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def network(digits: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Sequential:
-    monkeypatch.setenv("MODUTILS_CACHE", str(digits))
+def network() -> torch.nn.Sequential:
     return cells.network("digits", "cnn", 0)
 
 
@@ -42,14 +34,14 @@ def test_the_plan_has_the_papers_size_and_no_cell_twice() -> None:
         cells.plan("huge")
 
 
-def test_a_trained_network_comes_back_from_the_cache(network: torch.nn.Sequential, digits: Path) -> None:
+def test_a_trained_network_comes_back_from_the_cache(network: torch.nn.Sequential) -> None:
     images, labels = data.load("digits", "test")
-    (saved,) = (digits / "networks").glob("digits-cnn-relu-dropout-0-*.pt")
+    (saved,) = (data.cache_folder() / "networks").glob("biclustering-digits-cnn-relu-dropout-0-*.npz")
     before = saved.stat().st_mtime_ns
     again = cells.network("digits", "cnn", 0)
     assert saved.stat().st_mtime_ns == before
     assert torch.equal(training.predict(network, images), training.predict(again, images))
-    assert training.accuracy(network, images, labels) > 0.95
+    assert training.accuracy(network, images, labels) > 0.9
     untrained = cells.network("digits", "cnn", 0, trained=False)
     assert training.accuracy(untrained, images, labels) < 0.5
 
@@ -67,9 +59,9 @@ def test_the_global_random_state_does_not_matter() -> None:
 def test_removal_takes_every_unit_once_and_unassigned_units_last(network: torch.nn.Sequential) -> None:
     images, _ = data.load("digits", "test")
     matrix = cells._matrix(network, "act2", images)
-    found = cells._cluster(matrix, cells.K_ABLATION, "paper", 0)
-    groups = cells._removal(matrix, found, "mass")
-    assert len(groups) == cells.K_ABLATION + 1
+    found = cells._cluster(matrix, 40, "paper", 0)
+    groups = cells._removal(matrix, found, 40, "mass")
+    assert len(groups) == 41
     np.testing.assert_array_equal(np.sort(np.concatenate(groups)), np.arange(len(matrix)))
     assert (found.row_labels[groups[-1]] == -1).all()
     mass = [
@@ -84,7 +76,7 @@ def test_removal_takes_every_unit_once_and_unassigned_units_last(network: torch.
 
 def test_area_of_curves_is_between_the_extremes(network: torch.nn.Sequential) -> None:
     images, labels = data.load("digits", "test", limit=100)
-    units = np.arange(1024)
+    units = np.arange(16 * 4 * 4)
     orders = {"all at the end": [[*np.split(units[:0], 1), units]], "by halves": [np.split(units, 2)]}
     curves = cells._curves(network, "act2", images, labels, orders)
     intact = training.accuracy(network, images, labels)
