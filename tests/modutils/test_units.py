@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import modutils
 from modutils.attribution import attribute
 from modutils.lesions import correct_counts
 from modutils.networks import cnn, mlp
@@ -317,3 +319,8 @@ def test_a_layer_of_the_books_network_in_every_form() -> None:
 def test_bad_arguments(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         layer_activations(**{"model": small(), "layer": "1", "inputs": images(), **change})
+
+
+def test_no_other_file_of_the_library_sets_hooks() -> None:
+    folder = Path(modutils.__file__).parent
+    assert [file.name for file in folder.glob("*.py") if "_hook(" in file.read_text()] == ["units.py"]
