@@ -135,11 +135,17 @@ def test_activations_are_those_of_a_forward_pass(wrap: Callable[[nn.Module], nn.
 
 
 def test_activations_of_dense_layers_and_in_the_precision_of_the_model() -> None:
+    torch.manual_seed(0)
     model, x = mlp([6, 5, 4, 3]).eval(), torch.randn(7, 6)
-    first = functional.linear(x, model.get_parameter("hidden1.weight"), model.get_parameter("hidden1.bias"))
+    weight, bias = (model.get_parameter(f"hidden1.{name}").double() for name in ("weight", "bias"))
+    first = functional.linear(x.double(), weight, bias).detach()
     for units in ("element", "channel"):
-        assert torch.allclose(layer_activations(model, "hidden1", x, units=units), first, atol=1e-6)
-        assert torch.allclose(layer_activations(model, "act1", x, units=units, before=True), first, atol=1e-6)
+        for layer, before in (("hidden1", False), ("act1", True)):
+            for dtype in (torch.float32, torch.float64):
+                found = layer_activations(model.to(dtype), layer, x.to(dtype), units=units, before=before)
+                # Six products of numbers of size 1.
+                assert (found - first).abs().max() < 32 * torch.finfo(dtype).eps
+        model.float()
         assert layer_activations(model.double(), "act1", x, units=units).dtype == torch.float64
         assert layer_activations(model.float(), "act1", x.double(), units=units).dtype == torch.float32
 
