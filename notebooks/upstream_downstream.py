@@ -722,7 +722,7 @@ beyond.regimes(main, early)
 # {numref}`fig-ud-training` follows a few networks much longer. The published levels are those after 500 epochs.
 
 # %% mystnb={"figure": {"name": "fig-ud-training", "caption": "Modularity along training for a few settings ({glue:text}`dataset`; the axis of epochs is logarithmic). Where known, the published level after 500 epochs is marked. Look which curves are still rising at {glue:text}`epochs` epochs: there, our figures show less than the paper's."}, "image": {"alt": "Four panels of modularity against epochs with a curve for each setting", "width": "100%"}} tags=["hide-input"]
-follow = cells.FOLLOW if scale == "paper" else cells.FOLLOW | {"epochs": 60}
+follow = cells.FOLLOW if scale == "paper" else cells.QUICK_FOLLOW
 beyond.along_training(record, dataset, follow)
 
 # %% tags=["remove-input"]

@@ -271,7 +271,7 @@ FULL: dict[str, Any] = {
     "edge_step": 2.5,
 }
 REDUCED: dict[str, Any] = FULL | {"pool": 2, "train": 160, "width": 128, "batch_size": 128}
-SMALL: dict[str, Any] = REDUCED | {"dataset": "digits", "pool": 1, "train": 40, "width": 48, "epochs": 20}
+SMALL: dict[str, Any] = REDUCED | {"dataset": "digits", "pool": 1, "train": 24, "width": 32, "epochs": 15}
 #: Small networks are cheap enough for a second run with other steps.
 OTHER_STEPS: dict[str, Any] = {"unit_step": 20.0, "edge_step": 1.0}
 DIGIT_LAYERS = {"full": (2, 3, 4, 5), "reduced": (2, 3, 4, 5), "quick": (2, 4)}
@@ -292,8 +292,8 @@ def plan(scale: str) -> list[Cell]:
     """All cells of a scale.
 
     ``paper``: every Boolean task of the slides with 36 networks each, each the sparsest of 70 runs; pairs of MNIST
-    digits, at full size and reduced; the ablation. ``quick``: two seeds and one width of the exemplars, a coarse grid
-    for the sweeps, and pairs of the embedded digits.
+    digits, at full size and reduced; the ablation. ``quick``: a coarse grid, two seeds and one width of the exemplars,
+    one seed of the other tasks, and pairs of the embedded digits.
 
     Raises
     ------
@@ -307,7 +307,7 @@ def plan(scale: str) -> list[Cell]:
     cells: list[Cell] = []
     if scale == "quick":
         for task in EXEMPLARS:
-            cells += _boolean("boolean", task, tasks.OUTPUTS[task][0], "24", LAYERS, "full", SEEDS[:2])
+            cells += _boolean("boolean", task, tasks.OUTPUTS[task][0], "24", LAYERS, "coarse", SEEDS[:2])
         for outputs in tasks.OUTPUTS["reused"][1:]:
             cells += _boolean("boolean", "reused", outputs, "24", LAYERS, "coarse", SEEDS[:1])
         for task in overlaps:

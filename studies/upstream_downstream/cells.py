@@ -43,9 +43,9 @@ VARIANTS = tuple(
 )
 # Steps of a chain and chains per matrix. Many short chains, each from the best so far with some units moved at random,
 # find a higher Q in the same time than few long ones, and the same modules again with another seed.
-SEARCH = {"mnist": (200, 100), "fashion-mnist": (200, 100), "digits": (200, 30)}
+SEARCH = {"mnist": (200, 100), "fashion-mnist": (200, 100), "digits": (200, 10)}
 SPARSE = 1e-3  # weights below this count as zero (the paper's Figure S1)
-UNTRAINED = 25  # networks per cell
+UNTRAINED = {"mnist": 25, "fashion-mnist": 25, "digits": 6}  # networks per cell
 # Where training is followed: after these epochs the modules are searched.
 FOLLOWED = (1, 2, 5, 10, 15, 20, 30, 40, 60, 90, 120, 180, 250, 350, 500)
 
@@ -73,7 +73,7 @@ def settings(grid: str) -> list[Setting]:
     elif grid == "followed":
         strengths = {"l2": np.array([1e-5, 1e-2]), "l1": np.array([1e-3]), "dropout": np.array([0.3, 0.5, 0.7])}
     elif grid == "quick":
-        strengths = {"l2": np.logspace(-5, -1, 5), "l1": np.logspace(-5, -2, 4), "dropout": np.linspace(0.1, 0.7, 4)}
+        strengths = {"l2": np.logspace(-5, -1, 3), "l1": np.logspace(-5, -2, 3), "dropout": np.linspace(0.1, 0.7, 4)}
     else:
         raise ValueError(f"grid={grid!r} is unknown; choose 'all', 'final code', 'followed' or 'quick'")
     found = []
@@ -349,8 +349,8 @@ def _along(stacks: dict[int, Stack], dataset: str, seed: int) -> dict[str, Any]:
 
 def _fresh(dataset: str, hidden: str, seed: int) -> Stack:
     """Untrained networks; their seeds are far from those of the runs."""
-    first = 1000 + seed * UNTRAINED
-    return stacked.initialize(sizes(dataset, hidden), seeds=range(first, first + UNTRAINED))
+    first = 1000 + seed * UNTRAINED[dataset]
+    return stacked.initialize(sizes(dataset, hidden), seeds=range(first, first + UNTRAINED[dataset]))
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:
@@ -495,7 +495,9 @@ EARLY: dict[str, Any] = FIXED | {"regime": "early stopping", "epochs": 500}
 FOLLOW: dict[str, Any] = FIXED | {"grid": "followed", "epochs": 500}
 DEEP: dict[str, Any] = FIXED | {"hidden": "64-64-64-64-64", "grid": "final code"}
 WIDE: dict[str, Any] = FIXED | {"hidden": "256-256", "grid": "final code", "epochs": 30}
-QUICK: dict[str, Any] = FIXED | {"grid": "quick"}
+QUICK: dict[str, Any] = FIXED | {"hidden": "24-24", "grid": "quick", "epochs": 30}
+QUICK_EARLY: dict[str, Any] = QUICK | {"regime": "early stopping", "epochs": 60}
+QUICK_FOLLOW: dict[str, Any] = QUICK | {"grid": "followed"}
 
 
 def plan(scale: str) -> list[Cell]:
@@ -503,7 +505,7 @@ def plan(scale: str) -> list[Cell]:
 
     ``paper``: 270 networks on MNIST at a fixed length of training and 100 untrained ones; then the other figures, the
     same 270 with early stopping, Fashion-MNIST, deep and wide networks, and training followed to 500 epochs.
-    ``quick``: the same stages on the embedded digits, three runs of a coarse grid.
+    ``quick``: the same stages on the embedded digits, two runs of small networks on a coarse grid.
 
     Raises
     ------
@@ -523,13 +525,14 @@ def plan(scale: str) -> list[Cell]:
 
     shape = ("64-64", DEEP["hidden"], WIDE["hidden"])
     if scale == "quick":
-        add_runs("digits", QUICK, 3)
-        add("untrained", "digits", {"hidden": shape[0]}, 1)
+        hidden, epochs = QUICK["hidden"], QUICK["epochs"]
+        add_runs("digits", QUICK, 2)
+        add("untrained", "digits", {"hidden": hidden}, 1)
         for stage in ("search", "examples", "subsample"):
             add(stage, "digits", QUICK, 1)
-        add_runs("digits", QUICK | {"regime": "early stopping", "epochs": 300}, 1)
-        add("follow", "digits", FOLLOW | {"epochs": 60}, 1)
-        add("strong", "digits", {"hidden": shape[0], "epochs": 60}, 1)
+        add_runs("digits", QUICK_EARLY, 1)
+        add("follow", "digits", QUICK_FOLLOW, 1)
+        add("strong", "digits", {"hidden": hidden, "epochs": epochs}, 1)
         return cells
     add_runs("mnist", FIXED, RUNS)
     add("untrained", "mnist", {"hidden": shape[0]}, 4)

@@ -141,4 +141,4 @@ def main_params(scale: str) -> dict[str, Any]:
 
 def early_params(scale: str) -> dict[str, Any]:
     """The second regime: early stopping."""
-    return cells.QUICK | {"regime": "early stopping", "epochs": 300} if scale == "quick" else cells.EARLY
+    return cells.QUICK_EARLY if scale == "quick" else cells.EARLY
