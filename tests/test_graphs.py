@@ -251,18 +251,21 @@ def test_correlations_need_finite_samples(values: np.ndarray, message: str) -> N
         correlation_graph(values)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("batch_size", [3, 7, 500])
-def test_activations_of_dense_layers_are_those_before_the_relu(batch_size: int) -> None:
-    model = mlp([6, 5, 4, 3]).eval()
-    inputs = torch.randn(7, 6)
+def test_activations_of_dense_layers_are_those_before_the_relu(batch_size: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = mlp([6, 5, 4, 3]).to(dtype).eval()
+    inputs = torch.randn(7, 6, dtype=dtype)
     found = layer_activations(model, ["hidden1", "hidden2", "act2"], inputs, batch_size=batch_size)
-    parameters = [parameter.detach().numpy() for parameter in model.parameters()]
-    first = inputs.numpy() @ parameters[0].T + parameters[1]
+    parameters = [parameter.detach().double().numpy() for parameter in model.parameters()]
+    first = inputs.double().numpy() @ parameters[0].T + parameters[1]
     second = np.maximum(first, 0) @ parameters[2].T + parameters[3]
     for values, expected in zip(found, (first, second, np.maximum(second, 0)), strict=True):
-        np.testing.assert_allclose(values, expected, atol=1e-6)
+        # Twice 6 products of numbers of size 1.
+        np.testing.assert_allclose(values, expected, rtol=0, atol=32 * torch.finfo(dtype).eps)
+        assert values.dtype == inputs.numpy().dtype
     assert first.min() < 0
-    assert found[0].dtype == np.float32
 
 
 def test_activations_of_channels_are_mean_sizes_over_space() -> None:
