@@ -73,7 +73,7 @@ def test_a_network_with_flipped_bits_is_trained_again(place: int, capsys: pytest
     path.write_bytes(bytes(content))
     assert _plain(cache.networks(CELL, train)) == _plain(CONTENT)
     assert train.times == 2
-    assert capsys.readouterr().err == f"{path} has changed since it was made; its networks are trained again\n"
+    assert capsys.readouterr().err == f"{path} is damaged and is passed over; its content is computed anew\n"
     cache.networks(CELL, train)
     assert train.times == 2
 

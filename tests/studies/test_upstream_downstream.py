@@ -18,6 +18,7 @@ from modutils.stacked import Stack
 from studies.upstream_downstream import cells, claims, runs
 from studies.upstream_downstream.claims import Evidence
 
+NETWORKS = len(cells.settings("quick"))
 SMALL: dict[str, Any] = {"hidden": "12-12", "grid": "quick", "regime": "fixed", "epochs": 8}
 
 
@@ -35,7 +36,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODUTILS_CACHE", str(folder / "cache"))
         patch.setattr(cells, "SEARCH", {"digits": (20, 2)})
-        patch.setattr(cells, "UNTRAINED", 3)
+        patch.setattr(cells, "UNTRAINED", {"digits": 3})
         sweeps.run(plan, folder, progress=False)
     return Results(plan, folder)
 
@@ -69,7 +70,7 @@ def test_the_plan_has_the_papers_size_and_no_cell_twice() -> None:
     assert count["train"] == count["modules"] == 9
     assert count["train"] * len(cells.settings("all")) == 270
     blocks = [cell for cell in plan if cell.stage == "untrained" and cell.params["hidden"] == "64-64"]
-    assert sum(cell.params["dataset"] == "mnist" for cell in blocks) * cells.UNTRAINED >= 100
+    assert sum(cell.params["dataset"] == "mnist" for cell in blocks) * cells.UNTRAINED["mnist"] >= 100
     for cell in plan:  # each name is a function that takes these parameters
         assert cell.function.__kwdefaults__ is None
         assert set(cell.params) == set(cell.function.__annotations__) - {"return"}
@@ -149,22 +150,22 @@ def test_similarities_too_small_for_a_normal_number_are_zero() -> None:
 
 def test_networks_that_fail_or_diverge_are_left_out(found: runs.Runs) -> None:
     values = dict(found.values)
-    values["test_accuracy"] = np.full((2, 13), 0.95)
+    values["test_accuracy"] = np.full((2, NETWORKS), 0.95)
     values["test_accuracy"][0, 3] = 0.79
-    values["diverged"] = np.zeros((2, 13), bool)
+    values["diverged"] = np.zeros((2, NETWORKS), bool)
     values["diverged"][1, 5] = True
     changed = replace(found, values=values)
-    assert changed.kept.sum() == 24
+    assert changed.kept.sum() == 2 * NETWORKS - 2
     assert not changed.kept[0, 3]
     assert not changed.kept[1, 5]
     assert np.isnan(changed.of("q")[1, 5]).all()
     verdict = claims._u11(Evidence(Results([], Path()), changed))
-    assert verdict.value == "2 of 26 networks"
+    assert verdict.value == f"2 of {2 * NETWORKS} networks"
     assert "1 diverged" in verdict.why
 
 
 def test_every_claim_has_a_verdict(results: Results, found: runs.Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = dict(found.values) | {"test_accuracy": np.where(np.arange(13) % 9 == 4, 0.1, 0.9)[None].repeat(2, 0)}
+    values = dict(found.values) | {"test_accuracy": np.where(np.arange(NETWORKS) % 9 == 4, 0.1, 0.9)[None].repeat(2, 0)}
     evidence = Evidence(results, replace(found, values=values))
     for claim in claims.CLAIMS:
         verdict = claim.decide(evidence)
@@ -187,11 +188,11 @@ def _with_dropout_effect(found: runs.Runs, effect: float, noise: float = 0.001) 
     """Evidence in which Q rises by ``effect`` from the weakest to the strongest dropout, for every measure."""
     generator = np.random.default_rng(0)
     seeds = 6
-    q = 0.1 + noise * generator.standard_normal((seeds, 13, 1, 8)).repeat(2, axis=2)
+    q = 0.1 + noise * generator.standard_normal((seeds, NETWORKS, 1, 8)).repeat(2, axis=2)
     places = [p for p in found.places("dropout") if p != found.plain]
     q[:, places] += np.linspace(0, effect, len(places))[:, None, None]
     values = {name: np.repeat(value[:1], seeds, axis=0) for name, value in found.values.items()}
-    values |= {"q": q, "test_accuracy": np.full((seeds, 13), 0.95), "diverged": np.zeros((seeds, 13), bool)}
+    values |= {"q": q, "test_accuracy": np.full((seeds, NETWORKS), 0.95), "diverged": np.zeros((seeds, NETWORKS), bool)}
     return Evidence(Results([], Path()), replace(found, values=values, seeds=list(range(seeds))))
 
 
@@ -218,12 +219,12 @@ def test_side_and_layer_of_the_effect(found: runs.Runs) -> None:
 
 def test_agreement_that_is_chance_alone_does_not_count(found: runs.Runs) -> None:
     seeds = 4
-    similarity = np.full((seeds, 13, 2, 8, 8), 0.3)
+    similarity = np.full((seeds, NETWORKS, 2, 8, 8), 0.3)
     for side in (slice(0, 4), slice(4, 8)):
         similarity[..., side, side] = 0.6
     similarity += 0.001 * np.random.default_rng(0).standard_normal((seeds, 1, 1, 1, 1))
     values = {name: np.repeat(value[:1], seeds, axis=0) for name, value in found.values.items()}
-    values |= {"test_accuracy": np.full((seeds, 13), 0.95), "diverged": np.zeros((seeds, 13), bool)}
+    values |= {"test_accuracy": np.full((seeds, NETWORKS), 0.95), "diverged": np.zeros((seeds, NETWORKS), bool)}
 
     def verdict(chance: np.ndarray) -> str:
         changed = replace(found, values={**values, "similarity": similarity, "chance": chance}, seeds=list(range(4)))
