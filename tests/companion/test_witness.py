@@ -185,6 +185,7 @@ def test_values_are_compared_bit_for_bit(old: object, new: object, equal: bool, 
 # --- checks, in a repository ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_check_computes_by_both_codes(tmp_path: Path) -> None:
     """A stage is run, rewritten, checked, added to, committed, given other numbers, and outdated."""
     repository = Repository(tmp_path)
@@ -227,6 +228,7 @@ def test_check_computes_by_both_codes(tmp_path: Path) -> None:
     assert strict.stdout.split() == ["toy", "double", "3", "of", "3", "outdated", "FACTOR,", "_list,", "double"]
 
 
+@pytest.mark.slow
 def test_check_without_history_compares_with_the_record(tmp_path: Path) -> None:
     repository = Repository(tmp_path)
     repository.command("run", "toy", "--workers", "1")
