@@ -237,7 +237,7 @@ def _with(dataset: str | None, options: argparse.Namespace) -> list[Study]:
     found = [study for study in chosen if dataset is None or dataset in have[study.name]]
     if not found:
         known = ", ".join(dict.fromkeys(name for each in have.values() for name in each))
-        raise ValueError(f"--dataset {dataset!r} is not part of scale {options.scale!r}; there are {known}")
+        raise ValueError(f"dataset={dataset!r} is not part of scale {options.scale!r}; there are {known}")
     return found
 
 

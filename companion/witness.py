@@ -440,7 +440,7 @@ def _difference(old: Any, new: Any) -> float:
         if isinstance(value, dict) and "dtype" in value:
             value = np.frombuffer(base64.b64decode(value["bytes"]), value["dtype"]).reshape(value["shape"])
         try:
-            arrays.append(np.asarray(value, dtype=float))
+            arrays.append(np.asarray(value).astype(float, casting="safe"))
         except (TypeError, ValueError):
             return float("inf")
     a, b = arrays

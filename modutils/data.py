@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from modutils import _check
 
@@ -193,10 +195,6 @@ def _files(name: str, split: str) -> list[str]:
 
 @lru_cache(maxsize=2)
 def _digits(split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    # Here, since most who import this module ask for other data, and scikit-learn takes a second to load.
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
     pixels, labels = load_digits(return_X_y=True)
     parts = train_test_split(pixels.reshape(-1, 8, 8), labels, test_size=500, random_state=0, stratify=labels)
     images, classes = (parts[0], parts[2]) if split == "train" else (parts[1], parts[3])

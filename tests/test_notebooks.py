@@ -9,11 +9,20 @@ import nbformat
 import pytest
 
 from companion.execution import execute, parameters_of
-from conftest import CHAPTERS
+from conftest import CHAPTERS, executed
 
 chapters = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 
 
+@pytest.mark.slow
+@chapters
+def test_is_executed_as_the_book_shows_it(chapter: Path) -> None:
+    """What the tests of the book look at, one chapter at a time, so that workers share the work."""
+    notebook = nbformat.read(executed(chapter), as_version=4)
+    assert notebook.metadata["modutils"]["parameters"]["scale"] == "paper"
+
+
+@pytest.mark.slow
 @chapters
 def test_runs_at_quick_scale(chapter: Path, tmp_path: Path) -> None:
     output = execute(chapter, tmp_path / "out.ipynb", parameters={"scale": "quick"})

@@ -23,7 +23,7 @@ from companion.records import Cell
 from modutils import agreement, data, modularity, similarity, stacked
 from modutils.similarity import Similarity
 from modutils.stacked import Stack
-from modutils.training import Execution
+from modutils.training import Execution, flushed_denormals
 
 STUDY = "upstream_downstream"
 RUNS = 9
@@ -43,9 +43,9 @@ VARIANTS = tuple(
 )
 # Steps of a chain and chains per matrix. Many short chains, each from the best so far with some units moved at random,
 # find a higher Q in the same time than few long ones, and the same modules again with another seed.
-SEARCH = {"mnist": (200, 100), "fashion-mnist": (200, 100), "digits": (200, 6)}
+SEARCH = {"mnist": (200, 100), "fashion-mnist": (200, 100), "digits": (200, 10)}
 SPARSE = 1e-3  # weights below this count as zero (the paper's Figure S1)
-UNTRAINED = {"mnist": 25, "fashion-mnist": 25, "digits": 4}  # networks per cell
+UNTRAINED = {"mnist": 25, "fashion-mnist": 25, "digits": 6}  # networks per cell
 # Where training is followed: after these epochs the modules are searched.
 FOLLOWED = (1, 2, 5, 10, 15, 20, 30, 40, 60, 90, 120, 180, 250, 350, 500)
 
@@ -380,8 +380,12 @@ def _describe(stack: Stack, dataset: str) -> dict[str, Any]:
     }
 
 
+@flushed_denormals()
 def _similarities(stack: Stack, index: int, images: Tensor) -> list[dict[str, Similarity]]:
-    """All measures of one network, per hidden layer."""
+    """All measures of one network, per hidden layer; what is too small for a normal number counts as 0.
+
+    A strong penalty leaves many such similarities, and ranks would tell them apart.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights, biases = ([p[index].to(device) for p in parameters] for parameters in stack)
     return similarity.mlp_similarities(weights, biases, images.to(device))

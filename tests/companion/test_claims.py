@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from companion import claims, records
+from companion import claims, records, study, sweeps, witness
 from companion.claims import Claim, Finding
-from companion.records import Results, results_folder
-from studies.biclustering import cells
+from companion.records import Cell, Results
+from conftest import Toy
+from studies.biclustering import STUDY, cells
 from studies.biclustering import claims as biclustering
 
 
@@ -21,12 +25,113 @@ def _claim(id: str, verdict: str) -> Claim:
 
 
 def test_evaluate_keeps_order_and_refuses_bad_rows() -> None:
-    rows = claims.evaluate([_claim("X2", "holds"), _claim("X1", "not testable")], 5)
+    rows = claims.evaluate([_claim("X2", "holds"), _claim("X1", "not testable")], lambda: 5)
     assert [(row.id, row.verdict, row.value) for row in rows] == [("X2", "holds", "5"), ("X1", "not testable", "5")]
+    assert [(row.n, row.state, row.caveat) for row in rows] == [({}, "current", "")] * 2
     with pytest.raises(ValueError, match="share an id: \\['X1'\\]"):
-        claims.evaluate([_claim("X1", "holds"), _claim("X1", "holds")], 0)
+        claims.evaluate([_claim("X1", "holds"), _claim("X1", "holds")], lambda: 0)
     with pytest.raises(ValueError, match="X1: verdict='maybe'"):
-        claims.evaluate([_claim("X1", "maybe")], 0)
+        claims.evaluate([_claim("X1", "maybe")], lambda: 0)
+
+
+# --- what a verdict rests on ------------------------------------------------------------------------------------------
+
+
+def _looking(id: str, *stages: str) -> Claim:
+    """A claim whose rule looks at what is recorded of some stages."""
+
+    def decide(results: Results) -> Finding:
+        found = [record for stage in stages for record in results.recorded(stage)]
+        return Finding("holds", str(len(found)), "[0, 1]", "It is.")
+
+    return Claim(id, "paper", "A, “b”", "published", "rule", decide)
+
+
+@pytest.fixture
+def results(toy: Toy, tmp_path: Path) -> Results:
+    """Of six planned cells of one stage three are recorded, of three of another one all."""
+    cells = [Cell("toy", "double", {"number": 1, "seed": seed}) for seed in range(6)]
+    cells += [Cell("toy", "trained", {"seed": seed}) for seed in range(3)]
+    sweeps.run([*cells[:3], *cells[6:]], tmp_path / "results", progress=False)
+    return Results(cells, tmp_path / "results")
+
+
+def test_a_verdict_says_how_much_is_recorded_of_what_was_planned(results: Results) -> None:
+    table = [_looking("X1", "double"), _looking("X2", "trained"), _looking("X3", "trained", "double"), _looking("X4")]
+    rows = claims.evaluate(table, lambda: results, results=results, dataset="mnist")
+    assert [row.n for row in rows] == [
+        {"double": (3, 6)},
+        {"trained": (3, 3)},
+        {"trained": (3, 3), "double": (3, 6)},
+        {},
+    ]
+    assert [row.missing for row in rows] == ["double 3 of 6", "", "double 3 of 6", ""]
+    assert [row.caveat for row in rows] == ["recorded: double 3 of 6", "", "recorded: double 3 of 6", ""]
+    assert {row.state for row in rows} == {"current"}
+    assert {row.dataset for row in rows} == {"mnist"}
+
+
+def test_a_verdict_says_in_which_state_its_record_is(toy: Toy, results: Results) -> None:
+    toy.change("FACTOR * number", "number * FACTOR")  # of `double` alone
+    table = [_looking("X1", "trained"), _looking("X2", "trained", "double")]
+    rows = claims.evaluate(table, lambda: results, results=results)
+    assert [row.state for row in rows] == ["current", "changed"]
+    assert rows[1].caveat == (
+        "recorded: double 3 of 6; the code has changed since, and was not checked against the record"
+    )
+    folder = results.folder
+    for equal, state, words in ((True, "checked", ""), (False, "outdated", "the present code gives other numbers")):
+        found = witness.read("toy", "double", folder)
+        (before,) = found["fingerprints"]
+        found["checks"].append({"from": before, "to": records.code("toy", "double").digest, "equal": equal})
+        records.write_json(witness.path_of("toy", "double", folder), found)
+        row = claims.evaluate(table, lambda: results, results=results)[1]
+        assert row.state == state
+        assert row.caveat == "; ".join(filter(None, ("recorded: double 3 of 6", words)))
+
+
+def test_evidence_is_made_anew_for_every_claim(results: Results) -> None:
+    made: list[Results] = []
+
+    def evidence() -> Results:
+        made.append(results)
+        return results
+
+    claims.evaluate([_looking("X1", "double"), _looking("X2", "double")], evidence, results=results)
+    assert len(made) == 2
+
+
+FIELDS = [
+    "id", "paper", "dataset", "statement", "published", "rule", "value", "interval", "n", "verdict", "why", "stages",
+    "state",
+]  # fmt: skip
+
+
+def test_verdicts_for_machines(results: Results) -> None:
+    table = [_looking("X1", "trained", "double"), _looking("X2")]
+    rows = claims.evaluate(table, lambda: results, results=results, dataset="mnist")
+    found = json.loads(claims.as_json(rows))
+    assert [list(row) for row in found] == [FIELDS, FIELDS]
+    assert found[0] == {
+        "id": "X1",
+        "paper": "paper",
+        "dataset": "mnist",
+        "statement": "A, “b”",
+        "published": "published",
+        "rule": "rule",
+        "value": "6",
+        "interval": "[0, 1]",
+        "n": {"trained": {"recorded": 3, "planned": 3}, "double": {"recorded": 3, "planned": 6}},
+        "verdict": "holds",
+        "why": "It is.",
+        "stages": ["trained", "double"],
+        "state": "current",
+    }
+    head, first, second = list(csv.reader(io.StringIO(claims.as_csv(rows))))
+    assert head == FIELDS
+    assert dict(zip(head, first, strict=True)) == found[0] | {"n": "trained 3/3, double 3/6",
+                                                              "stages": "trained, double"}  # fmt: skip
+    assert dict(zip(head, second, strict=True))["n"] == ""
 
 
 class Planted:
@@ -111,7 +216,7 @@ def _controls(trained: float, free: float, same: float) -> Planted:
 def test_labels_must_be_beaten_by_more_than_the_targets(
     trained: float, free: float, same: float, expected: str
 ) -> None:
-    assert biclustering._b7(_controls(trained, free, same)).verdict == expected  # type: ignore[arg-type]
+    assert biclustering._b7(_controls(trained, free, same)).verdict == expected
 
 
 @pytest.mark.parametrize(
@@ -129,7 +234,7 @@ def test_ablation_needs_both_differences(module: float, greedy: float, random: f
         "zero/deeplift/greedy mean/area": greedy + noise[1],
         "zero/random/area": random + noise[2],
     }
-    assert biclustering._b10(Planted(**numbers)).verdict == expected  # type: ignore[arg-type]
+    assert biclustering._b10(Planted(**numbers)).verdict == expected
 
 
 @pytest.mark.parametrize(
@@ -144,7 +249,7 @@ def test_methods_must_be_shown_to_be_equivalent(shift: float, spread: float, exp
     numbers |= {
         f"methods/{method}/forms/paper/nmi": 0.9 + noise[index] for index, method in enumerate(biclustering.INDEPENDENT)
     }
-    assert biclustering._b11(Planted(**numbers)).verdict == expected  # type: ignore[arg-type]
+    assert biclustering._b11(Planted(**numbers)).verdict == expected
 
 
 def _lesions(own: float, other: float, random: float, seeds: int) -> Planted:
@@ -173,7 +278,7 @@ def _lesions(own: float, other: float, random: float, seeds: int) -> Planted:
 def test_lesions_need_own_samples_to_suffer_most(
     own: float, other: float, random: float, seeds: int, expected: str
 ) -> None:
-    assert biclustering._b13(_lesions(own, other, random, seeds)).verdict == expected  # type: ignore[arg-type]
+    assert biclustering._b13(_lesions(own, other, random, seeds)).verdict == expected
 
 
 def _spectrum(gap_after: int) -> list[dict[str, Any]]:
@@ -185,7 +290,7 @@ def _spectrum(gap_after: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("gap_after", "expected"), [(10, "holds"), (7, "does not hold")])
 def test_the_eigengap_is_counted_from_the_trivial_value(gap_after: int, expected: str) -> None:
-    assert biclustering._b15(Planted(structure=_spectrum(gap_after))).verdict == expected  # type: ignore[arg-type]
+    assert biclustering._b15(Planted(structure=_spectrum(gap_after))).verdict == expected
 
 
 def _space(p: list[float]) -> Planted:
@@ -198,21 +303,29 @@ def _space(p: list[float]) -> Planted:
     [([0.5] * 10, "holds"), ([0.01] * 10, "does not hold"), ([0.01] * 3 + [0.5] * 7, "holds in part")],
 )
 def test_place_is_judged_by_the_share_of_seeds(p: list[float], expected: str) -> None:
-    assert biclustering._b8(_space(p)).verdict == expected  # type: ignore[arg-type]
+    assert biclustering._b8(_space(p)).verdict == expected
 
 
 def test_a_dense_layer_has_no_places() -> None:
-    assert biclustering._b8(Planted(model="mlp")).verdict == "not testable"  # type: ignore[arg-type]
+    assert biclustering._b8(Planted(model="mlp")).verdict == "not testable"
 
 
 def test_a_missing_record_is_an_error_not_a_verdict(tmp_path: Path) -> None:
-    with pytest.raises(records.RecordError, match="no record of biclustering/structure"):
-        biclustering.evaluate(results=Results(cells.plan("paper"), tmp_path))
+    with pytest.raises(records.RecordError, match=r"no record of biclustering in .*: python -m companion run biclust"):
+        STUDY.judge(results=Results(cells.plan("paper"), tmp_path))
 
 
-@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
-def test_the_committed_record_decides_all_fifteen(dataset: str) -> None:
-    rows = biclustering.evaluate(dataset)
-    assert [row.id for row in rows] == [f"B{number}" for number in range(1, 16)]
-    assert all(row.value and row.why and row.rule and row.published for row in rows)
-    assert results_folder().is_dir()
+def test_every_verdict_of_the_book_says_what_it_rests_on() -> None:
+    """On every data set: counts for every stage that was looked at, in the worst of whose states the verdict is."""
+    judged = [rows for name in study.names() for rows in study.load(name).judge().values()]
+    found = [row for rows in judged for row in rows]
+    names = {"mnist", "fashion-mnist", "mnist, early stopping", "truth tables and mnist"}
+    assert {row.dataset for row in found} == names
+    assert [row.id for row in found if not row.n and row.verdict != "not testable"] == []
+    for row in found:
+        assert all(0 <= recorded <= planned and planned > 0 for recorded, planned in row.n.values()), row.id
+        assert row.state in witness.STATES
+    early = study.load("upstream_downstream").judge(dataset="mnist, early stopping")
+    assert [*early.values()] == [[row for row in found if row.dataset == "mnist, early stopping"]]
+    with pytest.raises(ValueError, match="dataset='svhn' is not part of scale 'paper'; it has mnist, fashion-mnist"):
+        STUDY.judge(dataset="svhn")

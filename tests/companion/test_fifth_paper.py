@@ -44,6 +44,7 @@ def _command(tree: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_from_run_through_claims_to_a_page(tree: Path) -> None:
     assert "12 cells computed, 0 were there" in _command(tree, "python", "-m", "companion", "run")
     assert len(list((tree / "results" / "cliques" / "search").glob("*.json"))) == 12

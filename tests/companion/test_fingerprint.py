@@ -119,7 +119,8 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.version = folder, 0
-        self.files = dict(SAMPLE) | {"data": (ROOT / "modutils" / "data.py").read_text(encoding="utf-8")}
+        real = {name: (ROOT / "modutils" / f"{name}.py").read_text(encoding="utf-8") for name in ("data", "_check")}
+        self.files = dict(SAMPLE) | real
 
     def change(self, module: str, old: str, new: str) -> None:
         assert self.files[module].count(old) >= 1, old
@@ -165,7 +166,7 @@ TOTAL = "    total = 0\n"
         pytest.param("stages", '"number is too large"', 'f"number={number}"', id="text of an assertion"),
         pytest.param("stages", ', "number is too large"', "", id="no text of an assertion"),
         pytest.param("data", 'raise DataError(f"{packed} is missing; {_FIX}")', 'raise DataError("gone")', id="load"),
-        pytest.param("data", "name={name!r} is unknown; choose one of", "not one of", id="text in data.load"),
+        pytest.param("data", "must be at least 1, or None for all images", "is too low", id="text in data.load"),
         pytest.param("stages", "Point(middle(total), rng.normal())", "Point(\n        middle(total),\n"
                      "        rng.normal(),\n    )", id="wrapped line"),
         pytest.param("stages", '"digits", "train"', "'digits', 'train'", id="quotes"),
@@ -303,7 +304,7 @@ def test_imports_in_a_function_are_followed(tree: Tree) -> None:
 
 def test_all_that_is_reached_is_listed(tree: Tree) -> None:
     found = tree.fingerprint()
-    assert found.modules == ("modutils.data", "modutils.deep", "modutils.stages", "modutils.tools")
+    assert found.modules == ("modutils._check", "modutils.data", "modutils.deep", "modutils.stages", "modutils.tools")
     assert {"numpy", "numba", "sklearn", "torch", "torchvision"} <= set(found.packages)
     assert {"stage", "Point", "Base", "FACTOR", "middle", "inner", "innermost", "load", "_digits", "_idx", "_MD5"} <= (
         found.definitions.keys()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
 
-from companion import records, reports
+from companion import records, reports, sweeps
 from companion.claims import Verdict
 from companion.records import Cell, Results
+from conftest import Toy
 
 
 def _verdict(id: str, verdict: str = "holds") -> Verdict:
@@ -50,8 +52,31 @@ def test_durations_count_the_training_behind_a_cached_network(tmp_path: Path) ->
     origin = BeautifulSoup(reports.origin_table(results), "html.parser").text
     assert "2, and 1 missing" in origin
     assert "file md5" in origin
-    assert "Code changed sincenone" in origin
-    assert "Not computed yet: train 1." in reports.origin_box(results, "quick", committed=False)
+    assert "Present codecurrent: train" in origin
+    assert "Not computed yet: train 1." in reports.origin_box(results, "quick", "digits", committed=False)
+
+
+def test_missing_records_and_changed_code_stand_beside_a_verdict() -> None:
+    poor = replace(_verdict("B1"), n={"train": (3, 6), "modules": (2, 2)}, state="outdated")
+    words = "recorded: train 3 of 6; the present code gives other numbers"
+    whole = replace(_verdict("B1"), n={"train": (6, 6)}, state="checked")
+    for html in (reports.verdict_table({"a": [poor]}), reports.verdict_box({"a": [poor]}, "B1")):
+        assert words in BeautifulSoup(html, "html.parser").text
+    for html in (reports.verdict_table({"a": [whole]}), reports.verdict_box({"a": [whole]}, "B1")):
+        assert "<em>" not in html
+
+
+def test_a_page_says_which_stages_were_made_by_other_code(toy: Toy, tmp_path: Path) -> None:
+    cells = [Cell("toy", stage, {"seed": 0}) for stage in ("trained", "failing")]
+    sweeps.run(cells, tmp_path / "results", progress=False)
+    results = Results(cells, tmp_path / "results")
+    assert "Present codecurrent: trained, failing" in BeautifulSoup(reports.origin_table(results), "html.parser").text
+    assert "code has changed" not in reports.origin_box(results, "paper", "digits", committed=True)
+    toy.change('"accuracy": 0.9', '"accuracy": 0.8')
+    table = BeautifulSoup(reports.origin_table(results), "html.parser").text
+    assert "current: failing; changed: trained (trained)" in table
+    box = reports.origin_box(results, "paper", "digits", committed=True)
+    assert "trained: the code has changed since, and was not checked against the record." in box
 
 
 def test_a_piece_of_work_without_data_set_is_about_truth_tables(tmp_path: Path) -> None:

@@ -166,6 +166,9 @@ def _array(*values: float) -> dict[str, object]:
         ({"a": _array(1, 2, 3)}, {"a": _array(1, 2)}, False, np.inf, "a"),
         ({"a": _array(1, np.nan)}, {"a": _array(1, 2)}, False, np.inf, "a"),
         ({"a": "one"}, {"a": "two"}, False, np.inf, "a"),
+        ({"a": "1"}, {"a": "2"}, False, np.inf, "a"),
+        ({"a": True}, {"a": False}, False, 1, "a"),
+        ({"a": 0.1}, {"a": 0.3}, False, 2 / 3, "a"),
         ({"a": None}, {}, False, np.inf, "a"),
         ({}, {"a": 1}, False, np.inf, "a"),
         ({"a": [1, 2]}, {"a": [1]}, False, np.inf, "a"),
@@ -182,13 +185,9 @@ def test_values_are_compared_bit_for_bit(old: object, new: object, equal: bool, 
 # --- checks, in a repository ------------------------------------------------------------------------------------------
 
 
-def _rows(repository: Repository) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = json.loads(repository.command("status", "--format", "json").stdout)
-    return rows
-
-
+@pytest.mark.slow
 def test_check_computes_by_both_codes(tmp_path: Path) -> None:
-    """The story of a stage: run, rewritten, checked, changed, outdated, computed anew, and without its history."""
+    """A stage is run, rewritten, checked, added to, committed, given other numbers, and outdated."""
     repository = Repository(tmp_path)
     done = repository.command("run", "toy", "--workers", "1")
     assert "3 cells computed, 0 were there" in done.stdout, done.stderr
@@ -197,15 +196,6 @@ def test_check_computes_by_both_codes(tmp_path: Path) -> None:
 
     repository.change("FACTOR * number + seed", "seed + number * FACTOR")
     (tmp_path / "results" / "toy" / "double" / "3-2.json").unlink()
-    expected = {"study": "toy", "stage": "double", "planned": 3, "recorded": 2, "state": "changed",
-                "definitions": ["double"]}  # fmt: skip
-    assert _rows(repository) == [expected]
-    refused = repository.command("run", "toy")
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
-    assert "toy/double was recorded by other code (double differ)" in refused.stderr
-    assert "first: python -m companion check toy --stages double" in refused.stderr
-
     equal = repository.command("check", "--workers", "1")
     assert equal.returncode == 0, equal.stderr
     assert "1 stages have changed" in equal.stdout
@@ -218,32 +208,27 @@ def test_check_computes_by_both_codes(tmp_path: Path) -> None:
     assert line["commit"].endswith("with changes")
     assert line["from"] != line["to"]
     assert set(json.loads(ledger.read_text())["fingerprints"]) == {line["from"], line["to"]}
-    assert _rows(repository) == [expected | {"state": "checked", "definitions": []}]
-    # What was made by the code before it was committed is found in the commit that followed.
+    # What is made by the code before it is committed is found in the commit that follows.
     assert "1 cells computed, 2 were there" in repository.command("run", "toy", "--workers", "1").stdout
     repository.commit()
 
     repository.change("FACTOR = 2", "FACTOR = 3")
-    repository.change("str(number)", "str(FACTOR + 1)")
+    repository.change("str(number)", "'other'")
     unequal = repository.command("check", "toy", "--cells", "0", "--workers", "1")
     assert unequal.returncode == 1
     assert "toy/double: OUTDATED" in unequal.stdout
+    assert unequal.stdout.count(": list[1] is another\n") == 2  # two codes have made the records
     assert unequal.stderr == "error: the present code gives other numbers in toy/double\n"
-    assert unequal.stdout.count(": list[1] is another\n") == 2
     checks = json.loads(ledger.read_text())["checks"]
-    assert [check["equal"] for check in checks] == [True, False, False]  # two codes have made the records
+    assert [check["equal"] for check in checks] == [True, False, False]
     assert checks[-1]["largest_difference"] is None  # of texts
-    assert _rows(repository)[0]["state"] == "outdated"
     strict = repository.command("status", "--strict")
     assert strict.returncode == 1
     assert "toy/double is outdated" in strict.stderr
-    assert "toy                    double             3 of 3  outdated  FACTOR, _list, double" in strict.stdout
-
-    assert "3 cells computed, 0 were there" in repository.command("run", "toy", "--workers", "1").stdout
-    assert _rows(repository)[0]["state"] == "current"
-    assert repository.command("status", "--strict").returncode == 0
+    assert strict.stdout.split() == ["toy", "double", "3", "of", "3", "outdated", "FACTOR,", "_list,", "double"]
 
 
+@pytest.mark.slow
 def test_check_without_history_compares_with_the_record(tmp_path: Path) -> None:
     repository = Repository(tmp_path)
     repository.command("run", "toy", "--workers", "1")
@@ -260,7 +245,6 @@ def test_check_without_history_compares_with_the_record(tmp_path: Path) -> None:
     assert "so it is compared with its record, as `verify` does" in found.stderr
     assert found.stdout.count(": passed (same versions and processor") == 2
     assert json.loads(ledger.read_text())["checks"] == []
-    assert _rows(repository)[0]["state"] == "changed"  # nothing was shown of the code
     repository.change("FACTOR = 2", "FACTOR = 3")
     found = repository.command("check", "toy", "--cells", "0", "--workers", "1")
     assert found.returncode == 1

@@ -50,7 +50,8 @@ def test_digits_are_split_once_and_for_all() -> None:
     assert train[1].dtype == torch.int64
     assert float(train[0].min()) == 0
     assert float(train[0].max()) == 1
-    assert data.checksums("digits", "test") == {"digits-test": "133c8385e712adc554f5dd51230fbc87"}
+    assert data.checksums("digits", "test") == {"digits/test": "88974bfccaa8d1ffaabef8f6ddee0e40"}
+    assert data.checksums("digits", "train") == {"digits/train": "4d2522a2bdf92efc6f351ddbb4e5649a"}
 
 
 def test_packed_files_are_expanded_into_the_cache(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +63,56 @@ def test_packed_files_are_expanded_into_the_cache(small_mnist: Path, monkeypatch
     assert labels.shape == (3,)
     cached = data.cache_folder() / "data" / "MNIST" / "raw"
     assert sorted(path.name for path in cached.iterdir()) == sorted(FILES)
+
+
+def test_what_is_read_is_noted_while_someone_asks(small_mnist: Path) -> None:
+    with data.reading() as outer:
+        data.load("digits", "train")
+        with data.reading() as inner:
+            data.load("mnist", "test", root=small_mnist)
+    data.load("mnist", "train", root=small_mnist)  # nobody asks any more
+    assert inner == data.checksums("mnist", "test")
+    assert set(inner) == {"mnist/t10k-images-idx3-ubyte", "mnist/t10k-labels-idx1-ubyte"}
+    assert outer == inner | data.checksums("digits", "train")
+
+
+def test_what_is_not_read_is_not_noted(small_mnist: Path) -> None:
+    (small_mnist / "MNIST/raw/train-labels-idx1-ubyte.gz").write_bytes(b"")
+    with data.reading() as seen, pytest.raises(data.DataError):
+        data.load("mnist", "train", root=small_mnist)
+    assert seen == {}
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_expanded_file_with_flipped_bits_is_made_again(
+    split: str, small_mnist: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = data.load("mnist", split, root=small_mnist)
+    prefix = "train" if split == "train" else "t10k"
+    for part in ("images-idx3", "labels-idx1"):
+        path = data.cache_folder() / "data" / "MNIST" / "raw" / f"{prefix}-{part}-ubyte"
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(bytes(content))
+        capsys.readouterr()
+        again = data.load("mnist", split, root=small_mnist)
+        assert capsys.readouterr().err == f"{path} has changed since it was made; it is made again\n"
+        assert torch.equal(again[0], images)
+        assert torch.equal(again[1], labels)
+        data.load("mnist", split, root=small_mnist)
+        assert capsys.readouterr().err == ""
+
+
+def test_checksums_at_hand(small_mnist: Path) -> None:
+    file = "mnist/t10k-images-idx3-ubyte"
+    assert data.checksum_at_hand(file) is None
+    data.load("mnist", "test", root=small_mnist)
+    assert data.checksum_at_hand(file) == data.checksums("mnist", "test")[file]
+    path = data.cache_folder() / "data" / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes() + b"0")
+    assert data.checksum_at_hand(file) == hashlib.md5(path.read_bytes()).hexdigest()
+    assert data.checksum_at_hand("digits/test") == data.checksums("digits", "test")["digits/test"]
+    assert data.checksum_at_hand("cifar/train") is None
 
 
 def test_argument_root_comes_before_the_environment(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ def test_perceptron_names_and_dropout() -> None:
         (lambda: networks.mlp([5, 2], dropout=1.0), "dropout=1.0"),
         (lambda: networks.mlp([5, 2, 2], activation="swish"), "activation='swish' is unknown"),
         (lambda: networks.cnn(image_size=32), "image_size=32"),
+        (lambda: networks.cnn(filters=(8, 0)), "filters=(8, 0)"),
     ],
 )
 def test_bad_sizes_are_named(make: object, message: str) -> None:
@@ -51,7 +52,7 @@ def _trained(seed: int) -> tuple[torch.nn.Module, list[float]]:
 def test_training_learns_and_repeats_exactly() -> None:
     model, losses = _trained(seed=1)
     images, labels = data.load("digits", "test")
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
     assert training.accuracy(model, images, labels) > 0.8
     assert not model.training
     again, _ = _trained(seed=1)

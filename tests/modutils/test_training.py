@@ -106,8 +106,8 @@ def test_a_pruned_network_still_knows_the_digits(trained: nn.Sequential, digits:
     model = copy.deepcopy(trained)
     history = training.prune(model, *digits, epochs=20, batch_size=32)
     assert len(history.losses) == 20
-    assert training.accuracy(model, *test) > 0.9
-    assert training.accuracy(at_once, *test) < 0.8  # all at once, and without training on, it is lost
+    assert training.accuracy(model, *test) > 0.85
+    assert training.accuracy(at_once, *test) < 0.6  # all at once, and without training on, it is lost
 
 
 def test_a_penalty_makes_what_is_left_smaller(trained: nn.Sequential, digits: tuple[Tensor, Tensor]) -> None:

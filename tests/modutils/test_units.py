@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import modutils
 from modutils.attribution import attribute
 from modutils.lesions import correct_counts
 from modutils.networks import cnn, mlp
@@ -133,11 +135,17 @@ def test_activations_are_those_of_a_forward_pass(wrap: Callable[[nn.Module], nn.
 
 
 def test_activations_of_dense_layers_and_in_the_precision_of_the_model() -> None:
+    torch.manual_seed(0)
     model, x = mlp([6, 5, 4, 3]).eval(), torch.randn(7, 6)
-    first = functional.linear(x, model.get_parameter("hidden1.weight"), model.get_parameter("hidden1.bias"))
+    weight, bias = (model.get_parameter(f"hidden1.{name}").double() for name in ("weight", "bias"))
+    first = functional.linear(x.double(), weight, bias).detach()
     for units in ("element", "channel"):
-        assert torch.allclose(layer_activations(model, "hidden1", x, units=units), first, atol=1e-6)
-        assert torch.allclose(layer_activations(model, "act1", x, units=units, before=True), first, atol=1e-6)
+        for layer, before in (("hidden1", False), ("act1", True)):
+            for dtype in (torch.float32, torch.float64):
+                found = layer_activations(model.to(dtype), layer, x.to(dtype), units=units, before=before)
+                # Six products of numbers of size 1.
+                assert (found - first).abs().max() < 32 * torch.finfo(dtype).eps
+        model.float()
         assert layer_activations(model.double(), "act1", x, units=units).dtype == torch.float64
         assert layer_activations(model.float(), "act1", x.double(), units=units).dtype == torch.float32
 
@@ -317,3 +325,8 @@ def test_a_layer_of_the_books_network_in_every_form() -> None:
 def test_bad_arguments(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         layer_activations(**{"model": small(), "layer": "1", "inputs": images(), **change})
+
+
+def test_no_other_file_of_the_library_sets_hooks() -> None:
+    folder = Path(modutils.__file__).parent
+    assert [file.name for file in folder.glob("*.py") if "_hook(" in file.read_text()] == ["units.py"]

@@ -62,6 +62,7 @@ def test_many_images_in_one_optimisation_come_out_as_each_alone(layer: str) -> N
     assert not torch.allclose(together.images[0], together.images[1], atol=0.05)
 
 
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("layer", SETS)
 def test_an_image_drives_its_own_units_further_with_every_stretch_of_steps(layer: str) -> None:
     model, sets = _network(1), SETS[layer]
@@ -72,18 +73,19 @@ def test_an_image_drives_its_own_units_further_with_every_stretch_of_steps(layer
         values = (model[: 1 if layer == "conv" else 4](found.images)).abs()
     sizes = (values.mean((2, 3)) if layer == "conv" else values).numpy()
     table = np.stack([sizes[:, units].sum(axis=1) for units in sets])  # sets by images
-    np.testing.assert_allclose(np.diag(table), found.scores, rtol=1e-5)
+    np.testing.assert_allclose(np.diag(table), found.scores, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("layer", SETS)
 def test_a_network_of_unknown_structure_gives_the_same_images(layer: str) -> None:
     model = _network(2)
     found = feature_visualization(model, layer, SETS[layer], SHAPE, steps=20)
     hidden = feature_visualization(Opaque(model).eval(), f"inner.{layer}", SETS[layer], SHAPE, steps=20)
-    torch.testing.assert_close(found.images, hidden.images)
-    np.testing.assert_allclose(found.scores, hidden.scores, rtol=1e-5)
+    torch.testing.assert_close(found.images, hidden.images, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.scores, hidden.scores, rtol=1e-9)
     with torch.no_grad():
-        torch.testing.assert_close(found.logits, model(found.images))
+        torch.testing.assert_close(found.logits, model(found.images), rtol=0, atol=1e-12)
 
 
 def test_all_images_start_from_one_draw_of_noise() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modutils import coherence, data, graphs, networks, spectral, statistics, training, visualization
+from modutils import coherence, data, graphs, networks, spectral, stacked, statistics, training, visualization
 from modutils.visualization import Visualization
 from studies.detecting_modularity import nets, penalty, proxies
 
@@ -100,7 +101,7 @@ def test_other_kinds_see_the_data_set_as_it_is() -> None:
         assert torch.equal(found, expected)
 
 
-def test_true_modules_have_no_weights_between_them_and_are_detected() -> None:
+def test_true_modules_have_no_weights_between_them() -> None:
     model = nets.blocks("digits", 0)
     groups = nets.groups(nets.sizes("digits"))
     layers = [layer for layer in model if isinstance(layer, nn.Linear)]
@@ -110,18 +111,33 @@ def test_true_modules_have_no_weights_between_them_and_are_detected() -> None:
         assert (layer.weight[~same] == 0).all()
         assert (layer.weight[same] != 0).all()
         assert set(dict(layer.named_parameters())) == {"weight", "bias"}
-    images, labels = data.load("digits", "test")
-    assert training.accuracy(model, images, labels) > 0.9
-    hidden = [f"act{index}" for index in range(1, 5)]
-    subject = proxies.subjects(model, hidden, images, labels, 40)
+    assert training.accuracy(model, *data.load("digits", "test")) > 0.9
+
+
+def test_true_modules_are_detected() -> None:
+    """By hand: a module gets the distance of an image from the mean of its class, and holds the output down by it."""
+    pictures, classes = data.load("digits", "train")
+    means = torch.stack([pictures[classes == label].flatten(1).mean(0) for label in range(10)])
+    groups = nets.groups(nets.sizes("digits"))
+    model = stacked.network(nets.start("digits", "plain", 0), 0)
+    first, *others = (layer for layer in model if isinstance(layer, nn.Linear))
+    with torch.no_grad():
+        first.weight[:] = -means[groups[0]]
+        first.bias[:] = 20 + means.square().sum(1)[groups[0]] / 2
+        for layer, (lower, upper) in zip(others, pairwise(groups), strict=True):
+            same = (upper[:, None] == lower).float()
+            layer.weight[:] = same / same.sum(1, keepdim=True)
+        others[-1].weight *= -1
+    assert training.accuracy(model, *data.load("digits", "test")) > 0.8
+    subject = _tested(model, [f"act{index}" for index in range(1, 5)], 40)
     tested = proxies.test_partition(subject, [own.numpy() for own in groups[:-1]], seed=0)
     assert tested["layer"].tolist() == np.repeat(range(4), 10).tolist()
-    assert statistics.fisher(proxies.p_values(tested, "importance")) < 1e-3
+    assert statistics.fisher(proxies.p_values(tested, "importance")) < 1e-9
     assert statistics.fisher(proxies.p_values(tested, "importance", control=True)) > 1e-3
-    # An output without its module is no longer held down: others are taken for its class, which itself loses little.
+    # An output without its module is no longer held down: others are taken for its class, which itself loses nothing.
     own = tested["lost"][np.arange(40), np.tile(range(10), 4)]
-    assert own.mean() < 2
-    assert (tested["lost"].sum(axis=1) - own).mean() / 9 > 5
+    assert own.max() <= 0
+    assert (tested["lost"].sum(axis=1) - own).min() / 9 > 20
 
 
 # --- proxies ----------------------------------------------------------------------------------------------------------
@@ -134,13 +150,19 @@ def test_balanced_takes_the_first_of_every_class_in_order() -> None:
     assert proxies.balanced(torch.tensor([0, 0, 1, 0, 1, 0]), 5).tolist() == [0, 1, 2, 4]  # two of class 1 alone
 
 
+def _tested(model: nn.Sequential, layers: Sequence[str], per_class: int) -> proxies.Subjects:
+    """In double precision, in which no two logits are so close that the order of summation decides."""
+    images, labels = data.load("digits", "test")
+    return proxies.subjects(model.double(), layers, images.double(), labels, per_class)
+
+
 @pytest.fixture(scope="module")
 def small() -> proxies.Subjects:
     """A small trained network, tested on 32 images a class: shares of 32 are exact, so that ties are."""
     torch.manual_seed(0)
     model = networks.mlp([64, 20, 16, 10])
     training.train(model, *data.load("digits", "train"), epochs=6, batch_size=32, learning_rate=3e-3)
-    return proxies.subjects(model, HIDDEN, *data.load("digits", "test"), 32)
+    return _tested(model, HIDDEN, 32)
 
 
 PARTITION = (
@@ -290,7 +312,7 @@ def test_units_that_do_nothing_are_tied_and_only_the_published_rule_takes_them_f
     with torch.no_grad():
         for value in model.get_submodule("hidden2").parameters():
             value.zero_()
-    subject = proxies.subjects(model, HIDDEN, *data.load("digits", "test"), 32)
+    subject = _tested(model, HIDDEN, 32)
     tested = proxies.test_partition(subject, [np.full(20, -1), np.repeat([0, 1, 2, 3], 4)], seed=0)
     assert (tested["lost"] == 0).all()
     for name in proxies.STATISTICS:
@@ -304,7 +326,7 @@ def test_channels_of_convolutions_are_removed_with_all_their_places() -> None:
     model = nets.cnn("digits", 0)
     training.train(model, *data.load("digits", "train"), epochs=2, batch_size=64, learning_rate=3e-3)
     layers = [f"act{index}" for index in (1, 2, 3)]
-    subject = proxies.subjects(model, layers, *data.load("digits", "test"), 16)
+    subject = _tested(model, layers, 16)
     assert [values.shape for values in subject.drive] == [(500, 32), (500, 64), (500, 64)]
     isolated = np.full(64, -1)
     own = np.repeat(np.arange(4), 16)
@@ -376,15 +398,17 @@ def test_training_with_the_penalty_lowers_the_eigenvalues_and_ends_rescaled() ->
     state = torch.get_rng_state()
     free, again, penalised = (penalty.train(images, labels, strength=s, **how) for s in (0.0, 0.0, 3.0))
     assert torch.equal(torch.get_rng_state(), state)
-    means = []
+    means, eps = [], torch.finfo(torch.float32).eps
     for model in (free, penalised):
         layers = [layer for layer in model if isinstance(layer, nn.Linear)]
         assert [len(layer.weight) for layer in layers] == [64, 64, 64, 10]
         for layer in layers[:-1]:
-            torch.testing.assert_close(layer.weight.norm(dim=1), torch.full((64,), 2**0.5))
+            # Of 64 numbers, each rounded more than once.
+            norms = layer.weight.double().norm(dim=1)
+            torch.testing.assert_close(norms, torch.full((64,), 2**0.5).double(), rtol=64 * eps, atol=0)
         means.append(float(penalty.small_eigenvalues([layer.weight.detach() for layer in layers]).mean()))
         assert not model.training
-        assert training.accuracy(model, images, labels) > 0.8
-    assert means[1] < means[0] - 0.05
+        assert training.accuracy(model, images, labels) > 0.5
+    assert means[1] < means[0] - 0.03
     for one, same in zip(free.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, same)

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.colors import to_hex
 
-from modutils import hierarchy, sculpting, tasks
+from modutils import hierarchy, tasks
 from studies.neural_sculpting import task_drawing as drawing
 from studies.neural_sculpting.task_drawing import PALETTE
 
@@ -263,14 +263,12 @@ def test_edges_lead_from_unit_to_unit_as_the_masks_say(ax: Axes) -> None:
     assert inputs[0] == inputs[1] != inputs[2] == inputs[3]
 
 
-def test_colours_agree_on_both_sides_for_a_sculpted_network() -> None:
+def test_colours_agree_on_both_sides_for_a_network_that_recovers_its_task() -> None:
     task = tasks.load("separable")
-    training = sculpting.Training(0.05, 8, 10)
-    (run,) = sculpting.sculpt(task, [24, 24], training, unit_steps=[40.0], edge_steps=[0.5])
-    labels = hierarchy.detect_modules(run.network.masks)
+    masks, labels = separated()
     made, (left, right) = plt.subplots(1, 2)
     drawing.hierarchy_graph(left, task)
-    drawing.sculpted_network(right, run.network.masks, labels, colors=drawing.module_colors(task, labels))
+    drawing.sculpted_network(right, masks, labels, colors=drawing.module_colors(task, labels))
     true, found = columns(units_of(left)), columns(units_of(right))
     assert found[0] == true[0]
     assert found[-1] == true[-1]

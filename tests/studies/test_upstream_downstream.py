@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from companion import records, sweeps
 from companion.records import Cell, RecordError, Results
-from modutils import modularity
+from modutils import data, modularity, stacked, training
+from modutils.stacked import Stack
 from studies.upstream_downstream import cells, claims, runs
 from studies.upstream_downstream.claims import Evidence
 
+NETWORKS = len(cells.settings("quick"))
 SMALL: dict[str, Any] = {"hidden": "12-12", "grid": "quick", "regime": "fixed", "epochs": 8}
 
 
@@ -33,7 +36,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODUTILS_CACHE", str(folder / "cache"))
         patch.setattr(cells, "SEARCH", {"digits": (20, 2)})
-        patch.setattr(cells, "UNTRAINED", 3)
+        patch.setattr(cells, "UNTRAINED", {"digits": 3})
         sweeps.run(plan, folder, progress=False)
     return Results(plan, folder)
 
@@ -67,7 +70,7 @@ def test_the_plan_has_the_papers_size_and_no_cell_twice() -> None:
     assert count["train"] == count["modules"] == 9
     assert count["train"] * len(cells.settings("all")) == 270
     blocks = [cell for cell in plan if cell.stage == "untrained" and cell.params["hidden"] == "64-64"]
-    assert sum(cell.params["dataset"] == "mnist" for cell in blocks) * cells.UNTRAINED >= 100
+    assert sum(cell.params["dataset"] == "mnist" for cell in blocks) * cells.UNTRAINED["mnist"] >= 100
     for cell in plan:  # each name is a function that takes these parameters
         assert cell.function.__kwdefaults__ is None
         assert set(cell.params) == set(cell.function.__annotations__) - {"return"}
@@ -116,34 +119,53 @@ def test_a_run_comes_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_runs_trained_at_once_are_the_runs_trained_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What a GPU does: all runs in one stack.
+    # What a GPU does: all runs in one stack. In double precision: a difference in rounding grows while they train.
+    first = stacked.initialize
+
+    def in_double(*sizes: Any, **options: Any) -> Stack:
+        return Stack(*([part.double() for part in parts] for parts in first(*sizes, **options)))
+
+    monkeypatch.setattr(stacked, "initialize", in_double)
     params = {"dataset": "digits", **SMALL, "epochs": 2}
     monkeypatch.setenv("MODUTILS_CACHE", str(tmp_path))
     together = list(cells._train(params, [0, 1]).values())
     for seed in (0, 1):
         alone = cells.trained(**params, seed=seed)
         for a, b in zip(together[seed]["stack"].weights, alone.stack.weights, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-4)
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
+
+
+def test_similarities_too_small_for_a_normal_number_are_zero() -> None:
+    stack = stacked.initialize([64, 8, 8, 10], seeds=[0])
+    stack.weights[1].mul_(1e-20)
+    images = data.load("digits", "test")[0][:50]
+    before = [found.outside for layer in cells._similarities(stack, 0, images) for found in layer.values()]
+    with training.flushed_denormals():  # as after training in the same process, before that was undone
+        after = [found.outside for layer in cells._similarities(stack, 0, images) for found in layer.values()]
+    sizes = torch.cat([matrix.abs().flatten() for matrix in before])
+    assert not ((sizes > 0) & (sizes < torch.finfo(sizes.dtype).tiny)).any()
+    assert (sizes == 0).any()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_networks_that_fail_or_diverge_are_left_out(found: runs.Runs) -> None:
     values = dict(found.values)
-    values["test_accuracy"] = np.full((2, 13), 0.95)
+    values["test_accuracy"] = np.full((2, NETWORKS), 0.95)
     values["test_accuracy"][0, 3] = 0.79
-    values["diverged"] = np.zeros((2, 13), bool)
+    values["diverged"] = np.zeros((2, NETWORKS), bool)
     values["diverged"][1, 5] = True
     changed = replace(found, values=values)
-    assert changed.kept.sum() == 24
+    assert changed.kept.sum() == 2 * NETWORKS - 2
     assert not changed.kept[0, 3]
     assert not changed.kept[1, 5]
     assert np.isnan(changed.of("q")[1, 5]).all()
     verdict = claims._u11(Evidence(Results([], Path()), changed))
-    assert verdict.value == "2 of 26 networks"
+    assert verdict.value == f"2 of {2 * NETWORKS} networks"
     assert "1 diverged" in verdict.why
 
 
 def test_every_claim_has_a_verdict(results: Results, found: runs.Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = dict(found.values) | {"test_accuracy": np.where(np.arange(13) % 9 == 4, 0.1, 0.9)[None].repeat(2, 0)}
+    values = dict(found.values) | {"test_accuracy": np.where(np.arange(NETWORKS) % 9 == 4, 0.1, 0.9)[None].repeat(2, 0)}
     evidence = Evidence(results, replace(found, values=values))
     for claim in claims.CLAIMS:
         verdict = claim.decide(evidence)
@@ -166,11 +188,11 @@ def _with_dropout_effect(found: runs.Runs, effect: float, noise: float = 0.001) 
     """Evidence in which Q rises by ``effect`` from the weakest to the strongest dropout, for every measure."""
     generator = np.random.default_rng(0)
     seeds = 6
-    q = 0.1 + noise * generator.standard_normal((seeds, 13, 1, 8)).repeat(2, axis=2)
+    q = 0.1 + noise * generator.standard_normal((seeds, NETWORKS, 1, 8)).repeat(2, axis=2)
     places = [p for p in found.places("dropout") if p != found.plain]
     q[:, places] += np.linspace(0, effect, len(places))[:, None, None]
     values = {name: np.repeat(value[:1], seeds, axis=0) for name, value in found.values.items()}
-    values |= {"q": q, "test_accuracy": np.full((seeds, 13), 0.95), "diverged": np.zeros((seeds, 13), bool)}
+    values |= {"q": q, "test_accuracy": np.full((seeds, NETWORKS), 0.95), "diverged": np.zeros((seeds, NETWORKS), bool)}
     return Evidence(Results([], Path()), replace(found, values=values, seeds=list(range(seeds))))
 
 
@@ -197,12 +219,12 @@ def test_side_and_layer_of_the_effect(found: runs.Runs) -> None:
 
 def test_agreement_that_is_chance_alone_does_not_count(found: runs.Runs) -> None:
     seeds = 4
-    similarity = np.full((seeds, 13, 2, 8, 8), 0.3)
+    similarity = np.full((seeds, NETWORKS, 2, 8, 8), 0.3)
     for side in (slice(0, 4), slice(4, 8)):
         similarity[..., side, side] = 0.6
     similarity += 0.001 * np.random.default_rng(0).standard_normal((seeds, 1, 1, 1, 1))
     values = {name: np.repeat(value[:1], seeds, axis=0) for name, value in found.values.items()}
-    values |= {"test_accuracy": np.full((seeds, 13), 0.95), "diverged": np.zeros((seeds, 13), bool)}
+    values |= {"test_accuracy": np.full((seeds, NETWORKS), 0.95), "diverged": np.zeros((seeds, NETWORKS), bool)}
 
     def verdict(chance: np.ndarray) -> str:
         changed = replace(found, values={**values, "similarity": similarity, "chance": chance}, seeds=list(range(4)))
