@@ -14,6 +14,9 @@ def test_sizes_of_the_convolutional_network() -> None:
     assert below(torch.zeros(2, 1, 28, 28)).shape == (2, 64, 5, 5)
     assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
     assert networks.cnn(image_size=8)(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    small = networks.cnn(image_size=8, filters=(3, 5))
+    assert small(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    assert [small.get_parameter(f"conv{layer}.weight").shape[0] for layer in (1, 2)] == [3, 5]
     assert [name for name, _ in networks.cnn(dropout=False).named_children()] == [
         *("conv1", "act1", "conv2", "act2", "flatten", "dense", "act3", "logits")
     ]
@@ -34,7 +37,7 @@ def test_perceptron_names_and_dropout() -> None:
         (lambda: networks.mlp([5, 2], dropout=1.0), "dropout=1.0"),
         (lambda: networks.mlp([5, 2, 2], activation="swish"), "activation='swish' is unknown"),
         (lambda: networks.cnn(image_size=32), "image_size=32"),
-        (lambda: networks.cnn(filters=(8, 0)), "filters=(8, 0)"),
+        (lambda: networks.cnn(filters=(8, 0)), r"filters=\(8, 0\)"),
     ],
 )
 def test_bad_sizes_are_named(make: object, message: str) -> None:
