@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from companion.__main__ import main
 from companion.execution import NotebookError, execute, find_executed, is_current, parameters_of
 from conftest import ROOT
+from toy_study import write_toy_study
 
 GOOD = """\
 # %% [markdown]
@@ -27,6 +31,17 @@ import os
 print(scale, count, os.path.basename(os.getcwd()))
 """
 BAD = GOOD + "\n# %%\nvalue = 1\nvalue / 0\n"
+QUICK = (
+    GOOD
+    + """
+# %%
+from companion.records import Cell
+from companion.study import Study, open_chapter
+
+plan = [Cell("toy", "double", {"number": 1, "seed": 0})]
+open_chapter(Study("toy", lambda scale: plan, lambda results, scale: {}, (), {}), "quick")
+"""
+)
 
 
 @pytest.fixture
@@ -74,6 +89,22 @@ def test_records_how_it_was_made_and_no_path_of_the_machine(executed: Path) -> N
     text = executed.read_text()
     assert str(executed.parent) not in text
     assert str(Path(sys.prefix)) not in text
+
+
+def test_what_is_computed_shows_its_progress_to_a_reader_and_not_on_a_page(
+    chapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_toy_study(tmp_path / "own")
+    paths = (str(tmp_path / "own"), os.environ.get("PYTHONPATH"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    chapter.write_text(QUICK)
+    page = nbformat.read(execute(chapter, tmp_path / "small.ipynb"), as_version=4)
+    reader = jupytext.read(chapter)
+    NotebookClient(reader, kernel_name="python3").execute()  # as JupyterLab does
+    for notebook, shown in ((page, False), (reader, True)):
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        errors = "".join(output.text for output in outputs if output.get("name") == "stderr")
+        assert ("1/1" in errors) == bool(errors) == shown
 
 
 def test_parameters_of(chapter: Path) -> None:

@@ -60,9 +60,10 @@ def _command(tmp_path: Path, seconds: float) -> tuple[list[str], dict[str, str]]
     return [sys.executable, "-m", "companion", *arguments], os.environ | {"PYTHONPATH": paths}
 
 
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_run_goes_on_where_it_was(blow: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("blow", "workers"), [(signal.SIGINT, 2), (signal.SIGKILL, 1)])
+def test_a_stopped_run_goes_on_where_it_was(blow: signal.Signals, workers: int, tmp_path: Path) -> None:
     command, environment = _command(tmp_path, seconds=0.5)
+    command += ["--workers", str(workers)]
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
