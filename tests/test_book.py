@@ -88,9 +88,7 @@ def test_every_local_link_leads_somewhere(html: Path) -> None:
             continue
         file, fragment = urldefrag(target)
         path = (html / page).parent / unquote(file.partition("?")[0]) if file else html / page
-        if not path.is_file():
-            broken.append((page, target))
-        elif (
+        if not path.is_file() or (
             fragment and tag.name == "a" and path.suffix == ".html" and unquote(fragment) not in anchors(path.resolve())
         ):
             broken.append((page, target))
