@@ -33,7 +33,7 @@ from packaging.requirements import Requirement
 from companion.fingerprint import OURS, Fingerprint, fingerprint, installed
 from modutils import data
 
-#: The repository.
+# The repository. (Not documented: the page would show a path of the machine that built it.)
 ROOT = Path(__file__).resolve().parent.parent
 FORMAT = 2
 

@@ -330,7 +330,10 @@ def _leaves(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_equal(before: np.ndarray, after: np.ndarray) -> tuple[bool, float]:
-    """Whether every entry is within 1e-4 of its size, or both are NaN; and the largest relative difference."""
+    """Whether every entry is within 1e-4 of its size, or both are NaN; and the largest relative difference.
+
+    Numbers that are kept in half precision may differ by four of its steps instead.
+    """
     if {before.dtype.kind, after.dtype.kind} - _NUMBERS:
         equal = before.dtype.kind == after.dtype.kind and np.array_equal(before, after)
         return equal, 0.0 if equal else math.inf
@@ -341,7 +344,9 @@ def _is_equal(before: np.ndarray, after: np.ndarray) -> tuple[bool, float]:
     with np.errstate(invalid="ignore"):
         size = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1e-9)
         difference = np.where(same, 0.0, np.nan_to_num(np.abs(a - b) / size, nan=math.inf))
-    return bool((difference <= 1e-4).all()), float(difference.max(initial=0.0))
+    steps = [np.finfo(each.dtype).eps for each in (before, after) if each.dtype.kind == "f"]
+    allowed = max(1e-4, 4 * float(max(steps, default=0)))
+    return bool((difference <= allowed).all()), float(difference.max(initial=0.0))
 
 
 def _is_like(before: Any, after: Any, others: Sequence[Any]) -> bool:
