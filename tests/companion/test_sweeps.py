@@ -62,7 +62,7 @@ def _command(tmp_path: Path, seconds: float) -> tuple[list[str], dict[str, str]]
 
 @pytest.mark.parametrize(("blow", "workers"), [(signal.SIGINT, 2), (signal.SIGKILL, 1)])
 def test_a_stopped_run_goes_on_where_it_was(blow: signal.Signals, workers: int, tmp_path: Path) -> None:
-    command, environment = _command(tmp_path, seconds=0.5)
+    command, environment = _command(tmp_path, seconds=1)
     command += ["--workers", str(workers)]
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
