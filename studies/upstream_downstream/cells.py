@@ -22,7 +22,7 @@ from companion.records import Cell
 from modutils import agreement, data, modularity, similarity, stacked
 from modutils.similarity import Similarity
 from modutils.stacked import Stack
-from modutils.training import Execution
+from modutils.training import Execution, flushed_denormals
 
 STUDY = "upstream_downstream"
 RUNS = 9
@@ -379,8 +379,12 @@ def _describe(stack: Stack, dataset: str) -> dict[str, Any]:
     }
 
 
+@flushed_denormals()
 def _similarities(stack: Stack, index: int, images: Tensor) -> list[dict[str, Similarity]]:
-    """All measures of one network, per hidden layer."""
+    """All measures of one network, per hidden layer; what is too small for a normal number counts as 0.
+
+    A strong penalty leaves many such similarities, and ranks would tell them apart.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights, biases = ([p[index].to(device) for p in parameters] for parameters in stack)
     return similarity.mlp_similarities(weights, biases, images.to(device))

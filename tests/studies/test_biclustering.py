@@ -44,7 +44,7 @@ def test_the_plan_has_the_papers_size_and_no_cell_twice() -> None:
 
 def test_a_trained_network_comes_back_from_the_cache(network: torch.nn.Sequential, digits: Path) -> None:
     images, labels = data.load("digits", "test")
-    (saved,) = (digits / "networks").glob("digits-cnn-relu-dropout-0-*.pt")
+    (saved,) = (digits / "networks").glob("biclustering-digits-cnn-relu-dropout-0-*.npz")
     before = saved.stat().st_mtime_ns
     again = cells.network("digits", "cnn", 0)
     assert saved.stat().st_mtime_ns == before

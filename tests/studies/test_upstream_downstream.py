@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from companion import records, sweeps
 from companion.records import Cell, RecordError, Results
-from modutils import modularity
+from modutils import data, modularity, stacked, training
 from studies.upstream_downstream import cells, claims, runs
 from studies.upstream_downstream.claims import Evidence
 
@@ -124,6 +125,19 @@ def test_runs_trained_at_once_are_the_runs_trained_apart(tmp_path: Path, monkeyp
         alone = cells.trained(**params, seed=seed)
         for a, b in zip(together[seed]["stack"].weights, alone.stack.weights, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_similarities_too_small_for_a_normal_number_are_zero() -> None:
+    stack = stacked.initialize([64, 8, 8, 10], seeds=[0])
+    stack.weights[1].mul_(1e-20)
+    images = data.load("digits", "test")[0][:50]
+    before = [found.outside for layer in cells._similarities(stack, 0, images) for found in layer.values()]
+    with training.flushed_denormals():  # as after training in the same process, before that was undone
+        after = [found.outside for layer in cells._similarities(stack, 0, images) for found in layer.values()]
+    sizes = torch.cat([matrix.abs().flatten() for matrix in before])
+    assert not ((sizes > 0) & (sizes < torch.finfo(sizes.dtype).tiny)).any()
+    assert (sizes == 0).any()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_networks_that_fail_or_diverge_are_left_out(found: runs.Runs) -> None:
