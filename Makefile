@@ -26,7 +26,7 @@ notebooks: $(INSTALLED)  ## execute the chapters that changed, no more
 	$(RUN) companion execute
 
 test: lint  ## lint, type check and all tests, also of the built book
-	$(RUN) pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(RUN) pytest -n 2
 
 lint: $(INSTALLED)  ## the quick part of the tests: ruff and mypy
 	$(RUN) ruff check .
