@@ -1,7 +1,8 @@
 """Files for what takes long to compute: verified when they are read, and nothing in them can run.
 
 A file is the digest of what follows on its first line, then a ``.npz`` archive: arrays, and the structure that holds
-them as JSON. It is written under another name and then renamed, so that it is whole or not there.
+them as JSON. It is written under another name and then renamed, so that it is whole or not there. The other name is
+always the same, so that what a killed process left of it is overwritten by the next: two must not write at once.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,12 +28,16 @@ def save(path: Path, content: Any) -> None:
     np.savez(archive, structure=np.frombuffer(structure.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
     packed = archive.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         partial.write_bytes(hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
 
 
 def load(path: Path) -> Any:
@@ -137,6 +141,7 @@ class Checkpoint:
         """The call is done."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+            _partial(self.path).unlink(missing_ok=True)
 
 
 def _described(value: Any) -> Any:

@@ -14,7 +14,6 @@ import gzip
 import hashlib
 import importlib.util
 import os
-import shutil
 import sys
 import zlib
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 import torch
+from filelock import FileLock
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -53,6 +53,7 @@ _MD5 = {
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
+_LARGEST = 64 * 2**20  # bytes; the largest published file has 45 MiB
 _FIX = (
     "set MODUTILS_DATA to a folder that holds the published files in torchvision's layout "
     "(MNIST/raw/train-images-idx3-ubyte.gz and so on), or leave it unset to download them"
@@ -239,21 +240,33 @@ def _expand(name: str, file: str, source: Path | None, cache: Path, *, verify: b
     if not origin.exists():
         raise DataError(f"{packed} is missing; {_FIX}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{file}.{os.getpid()}.partial")
-    open_file: Callable[..., Any] = open if origin is plain else gzip.open
-    try:
-        with open_file(origin, "rb") as reader, open(partial, "wb") as writer:
-            shutil.copyfileobj(reader, writer)
-        if (found := _md5(partial)) != _MD5[name][file]:
-            raise DataError(
-                f"{origin} is altered: expanded, its MD5 is {found}, not {_MD5[name][file]}; "
-                f"replace it by the published file, or {_FIX}"
-            )
-        partial.replace(target)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{origin} is truncated or not a gzip file ({error}); replace it, or {_FIX}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    partial = target.with_name(f"{file}.partial")
+    with FileLock(cache / _FOLDERS[name] / ".lock"):
+        try:
+            _copy(origin, partial)
+            if (found := _md5(partial)) != _MD5[name][file]:
+                raise DataError(
+                    f"{origin} is altered: expanded, its MD5 is {found}, not {_MD5[name][file]}; "
+                    f"replace it by the published file, or {_FIX}"
+                )
+            partial.replace(target)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{origin} is truncated or not a gzip file ({error}); replace it, or {_FIX}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _copy(origin: Path, target: Path) -> None:
+    """Write a file's content to ``target``, expanded if it is packed; a small file may expand to a very large one."""
+    open_file: Callable[..., Any] = gzip.open if origin.suffix == ".gz" else open
+    with open_file(origin, "rb") as reader, open(target, "wb") as writer:
+        while chunk := reader.read(2**20):
+            if writer.tell() > _LARGEST:
+                raise DataError(
+                    f"{origin} is altered: it expands to more than {_LARGEST // 2**20} MiB; "
+                    f"replace it by the published file, or {_FIX}"
+                )
+            writer.write(chunk)
 
 
 def _download(name: str, file: str, root: Path) -> None:

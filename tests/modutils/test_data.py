@@ -148,6 +148,17 @@ def test_altered_file_is_named(small_mnist: Path) -> None:
         data.load("mnist", "test", root=small_mnist)
 
 
+def test_a_file_that_expands_without_end_is_stopped(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four kilobytes that expand to four mebibytes, of which little more than one is written."""
+    monkeypatch.setattr(data, "_LARGEST", 2**20)
+    packed = small_mnist / "MNIST/raw/t10k-labels-idx1-ubyte.gz"
+    packed.write_bytes(gzip.compress(bytes(4 * 2**20)))
+    with pytest.raises(data.DataError, match=r"t10k-labels-idx1-ubyte\.gz is altered: it expands to more than 1 MiB"):
+        data.load("mnist", "test", root=small_mnist)
+    left = [path.name for path in (data.cache_folder() / "data" / "MNIST" / "raw").iterdir()]
+    assert not [name for name in left if name.startswith("t10k-labels")]
+
+
 def test_a_failed_download_says_what_to_do(small_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("no route to host")

@@ -65,6 +65,14 @@ def test_what_cannot_be_kept_leaves_what_was_there(tmp_path: Path) -> None:
         _storage.load(path)
 
 
+def test_what_a_killed_process_left_is_gone_when_the_call_is_done(tmp_path: Path) -> None:
+    checkpoint = _storage.Checkpoint(tmp_path / "file", 1, {"seed": 1})
+    _storage._partial(tmp_path / "file").write_bytes(b"half")
+    assert checkpoint.load() is None
+    checkpoint.remove()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "foreign"])
 def test_a_damaged_file_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
     path = tmp_path / "file"
