@@ -59,7 +59,7 @@ def _cocluster(rows: int, columns: int) -> Callable[[], object]:
 def _lesions(sets: int) -> Callable[[], object]:
     labels = torch.randint(10, (2000,), generator=torch.Generator().manual_seed(0))
     chosen = [list(range(start, start + 8)) for start in range(sets)]
-    return lambda: lesions.correct_counts(_mlp(), "1", _images(2000), labels, chosen)
+    return lambda: lesions.correct_counts(_mlp(), "act1", _images(2000), labels, chosen)
 
 
 CASES = {
@@ -67,22 +67,22 @@ CASES = {
     for case in (
         Case("train a stack of networks", "networks", (8, 16, 32, 64), _train),
         Case(
-            "neuron_sample_matrix (DeepLIFT)", "units", (128, 256, 512, 1024),
-            lambda n: lambda: attribution.neuron_sample_matrix(_mlp(n), "3", _images(4000)),
+            "neuron_sample_matrix (DeepLIFT)", "units", (256, 512, 1024, 2048),
+            lambda n: lambda: attribution.neuron_sample_matrix(_mlp(n), "act2", _images(4000)),
         ),
         Case(
-            "neuron_sample_matrix (DeepLIFT)", "samples", (1000, 2000, 4000, 8000),
-            lambda n: lambda: attribution.neuron_sample_matrix(_mlp(), "3", _images(n)),
+            "neuron_sample_matrix (DeepLIFT)", "samples", (2000, 4000, 8000, 16_000),
+            lambda n: lambda: attribution.neuron_sample_matrix(_mlp(), "act2", _images(n)),
         ),
         Case(
-            "attribute to all classes", "classes", (5, 10, 20, 40),
+            "attribute to all classes", "classes", (10, 20, 40, 80),
             lambda n: lambda: attribution.attribute(
-                _mlp(classes=n), "3", _images(2000), method="deeplift", target="all"
+                _mlp(classes=n), "act2", _images(2000), method="deeplift", target="all"
             ),
         ),
         Case(
-            "unit_similarity (loss Hessian)", "units", (64, 128, 256, 512),
-            lambda n: lambda: similarity.unit_similarity(_mlp(n), "3", _images(1000), measure="loss_hessian"),
+            "unit_similarity (loss Hessian)", "units", (256, 512, 1024, 2048),
+            lambda n: lambda: similarity.unit_similarity(_mlp(n), "act2", _images(1000), measure="loss_hessian"),
         ),
         Case(
             "correlation_graph", "units", (256, 512, 1024, 2048),
@@ -95,10 +95,10 @@ CASES = {
             lambda n: (lambda graph: lambda: spectral.spectral_clusters(graph, 10))(_symmetric(n)),
         ),
         Case(
-            "find_modules", "units", (32, 64, 128, 256),
+            "find_modules", "units", (64, 128, 256, 512),
             lambda n: (lambda graph: lambda: modularity.find_modules(graph))(_symmetric(n)),
         ),
-        Case("correct_counts", "sets of units", (8, 16, 32, 64), _lesions),
+        Case("correct_counts", "sets of units", (32, 64, 128, 248), _lesions),
     )
 }  # fmt: skip
 

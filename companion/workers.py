@@ -56,7 +56,7 @@ class Processes(Executor):
         os.environ.update(dict.fromkeys(_THREADS, "1"))
         self._threads = ThreadPoolExecutor(count, initializer=_block_interrupts)
         self._own = threading.local()
-        self._alive: set[SpawnProcess] = set()
+        self._alive: dict[SpawnProcess, Connection] = {}
         self._lock = threading.Lock()
         self._ended = False
 
@@ -75,9 +75,10 @@ class Processes(Executor):
         """End the processes when what was submitted is done."""
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
         if wait:
-            self.kill()
-            for process in self._alive:
+            for process, connection in self._alive.items():
+                connection.close()  # it sees that, and ends
                 process.join()
+            self._alive.clear()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -108,14 +109,14 @@ class Processes(Executor):
             if self._ended:
                 raise WorkerDiedError("the pool has ended")
             process.start()
-            self._alive.add(process)
+            self._alive[process] = ours
         theirs.close()  # so that the end of the process closes the last copy
         return _Worker(process, ours)
 
     def _bury(self, worker: _Worker) -> str:
         worker.process.join()
         with self._lock:
-            self._alive.discard(worker.process)
+            self._alive.pop(worker.process, None)
         code = worker.process.exitcode or 0
         if code >= 0:
             return f"the process that computed it ended with exit status {code}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import re
 import shutil
 import tempfile
@@ -112,11 +113,37 @@ def claims_markdown(found: Iterable[Verdict]) -> list[str]:
     return lines
 
 
+def scaling_markdown() -> list[str]:
+    """How the cost of the library's main calls grows with what they are given, as ``benchmarks/`` measured it last."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "scaling.json").read_text(encoding="utf-8"))
+    rows = [
+        (
+            row["what"],
+            row["grows"],
+            f"{row['sizes'][0]} to {row['sizes'][-1]}",
+            f"{row['cpu_seconds'][0]:.2g} s to {row['cpu_seconds'][-1]:.2g} s",
+            f"{row['slope']:.1f}",
+            f"{row['megabytes'][-1]:.0f} MB",
+        )
+        for row in found["facts"]["scaling"]
+    ]
+    where = found["provenance"]
+    head = ("Call", "What grows", "From, to", "Processor time", "Slope", "Memory")
+    return [*_table(head, rows), "", f"Measured {where['date']} on {where['device']}, one thread."]
+
+
 class StatusTable(SphinxDirective):
     """``{status-table}``: see `status_markdown`."""
 
     def run(self) -> list[nodes.Node]:
         return _parse(self, status_markdown())
+
+
+class ScalingTable(SphinxDirective):
+    """``{scaling-table}``: see `scaling_markdown`."""
+
+    def run(self) -> list[nodes.Node]:
+        return _parse(self, scaling_markdown())
 
 
 class ClaimsTable(SphinxDirective):
@@ -181,6 +208,7 @@ def _own_footnotes(app: Sphinx, what: str, name: str, obj: object, options: obje
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the style sheet and the math script."""
     app.add_directive("status-table", StatusTable)
+    app.add_directive("scaling-table", ScalingTable)
     app.add_directive("claims-table", ClaimsTable)
     app.connect("config-inited", _configure)
     app.connect("autodoc-process-docstring", _own_footnotes)
