@@ -33,12 +33,12 @@ def networks(cell: Cell, train: Callable[[], Mapping[Cell, Any]], *, together: s
     path = path_of(cell)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.parent / f".{together or cell.label}.lock"):
-        if (found := _storage.load(path)) is None:
+        if (found := _storage.load(path, content=object, data=dict)) is None:
             with data.reading() as read:
                 made = train()
             for other, content in made.items():
                 _storage.save(path_of(other), {"content": content, "data": read})
-            found = _storage.load(path)
+            found = _storage.load(path, content=object, data=dict)
     if found is None:
         raise RuntimeError(f"training of {cell} left nothing in {path}")
     data.note_read(found["data"])

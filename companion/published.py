@@ -16,14 +16,22 @@ def table(study: str, name: str) -> tuple[dict[str, Any], ...]:
     ------
     FileNotFoundError
         The study has no such table.
+    ValueError
+        The table is damaged.
 
     Examples
     --------
     >>> table("neural_sculpting", "published_rates")[0]["task"]
     'overlap-0'
     """
-    text = (resources.files(f"studies.{study}") / f"{name}.csv").read_text(encoding="utf-8")
-    return tuple({column: _value(cell) for column, cell in row.items()} for row in csv.DictReader(text.splitlines()))
+    file = resources.files(f"studies.{study}") / f"{name}.csv"
+    try:
+        rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines(), strict=True))
+        if not rows or any(None in row or None in row.values() for row in rows):
+            raise ValueError("it has no rows, or one with more or fewer cells than columns")
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{file} is no table of published numbers ({error}); restore it from git") from error
+    return tuple({column: _value(cell) for column, cell in row.items()} for row in rows)
 
 
 def _value(cell: str) -> Any:

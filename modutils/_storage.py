@@ -40,20 +40,28 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def load(path: Path) -> Any:
+def load(path: Path, **parts: type) -> Any:
     """What was saved, or None if there is no file or it is damaged, which a line on stderr says.
 
-    Tensors are on the CPU; tuples come back as lists.
+    Tensors are on the CPU; tuples come back as lists. With ``parts``, names and types, only a dictionary that has these
+    is whole.
     """
     if not path.exists():
         return None
     digest, _, packed = path.read_bytes().partition(b"\n")
-    if hashlib.sha256(packed).hexdigest().encode() != digest:
+    try:
+        if hashlib.sha256(packed).hexdigest().encode() != digest:
+            raise ValueError("its digest is another")
+        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        content = _put_together(json.loads(arrays.pop("structure").tobytes()), arrays)
+        for name, kind in parts.items():
+            if not isinstance(content[name], kind):
+                raise TypeError(f"{name} is no {kind.__name__}")
+    except Exception:  # numpy, zipfile and json have a dozen for what is not theirs, and none of them is ours
         print(f"{path} is damaged and is passed over; its content is computed anew", file=sys.stderr)
         return None
-    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return _put_together(json.loads(arrays.pop("structure").tobytes()), arrays)
+    return content
 
 
 def _array(value: Tensor | np.ndarray) -> np.ndarray:
@@ -64,6 +72,8 @@ def _take_apart(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, Tensor | np.ndarray):
         name = f"array{len(arrays)}"
         arrays[name] = _array(value)
+        if arrays[name].dtype.hasobject:
+            raise TypeError("an array of objects would come back by running code")
         return {"tensor" if isinstance(value, Tensor) else "array": name}
     if isinstance(value, Mapping):
         return {"items": [[key, _take_apart(item, arrays)] for key, item in value.items()]}
@@ -115,7 +125,7 @@ class Checkpoint:
         ValueError
             The file was written by another call.
         """
-        if self.path is None or (found := load(self.path)) is None:
+        if self.path is None or (found := load(self.path, call=dict, state=object)) is None:
             return None
         theirs = found["call"]
         if different := sorted(k for k in theirs.keys() | self.call.keys() if theirs.get(k) != self.call.get(k)):

@@ -28,7 +28,7 @@ def test_every_action_is_pinned_by_its_commit_with_the_version_beside_it(path: P
 
 
 def test_only_the_job_that_deploys_may_write() -> None:
-    may = {}
+    may: dict[tuple[str, str], dict[str, str]] = {}
     for path in WORKFLOWS:
         assert yaml.safe_load(path.read_text())["permissions"] == {"contents": "read"}
         may |= {(path.stem, name): job["permissions"] for name, job in _jobs(path).items() if "permissions" in job}
