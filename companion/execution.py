@@ -257,7 +257,7 @@ def _inspect(source: Path, prepared: Path) -> dict[str, Any]:
         raise ValueError(f'{source.name} has no cell tagged "parameters", or the cell sets nothing')
     try:
         return {name: ast.literal_eval(parameter["default"]) for name, parameter in found.items()}
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError(f"a parameter of {source.name} is not a literal: {error}") from error
 
 
