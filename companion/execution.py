@@ -1,7 +1,8 @@
 """Execute a chapter: one function for the Makefile, the command line and the tests.
 
 A chapter is a percent-format Jupytext script. It is executed by papermill into a notebook that is never
-committed; the book shows that notebook, and only if it belongs to the script as it is now (`find_executed`).
+committed; the book shows that notebook, and only if it belongs to the script, the record and the code as they are now, and
+was not altered since (`find_executed`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+import modutils
 from companion import records
 from companion.fingerprint import OURS
 from companion.records import ROOT, RecordError, form
@@ -56,6 +58,10 @@ _check_notebook = fastjsonschema.compile(
         },
     )
 )  # fmt: skip
+
+
+# Sockets of this machine alone need no encryption; without the second entry the kernel prints a warning about it.
+_KERNEL = {"ip": "127.0.0.1", "transport_encryption": "auto"}
 
 
 def parameters_of(source: str | Path) -> dict[str, Any]:
@@ -133,11 +139,7 @@ def execute(
                 cwd=source.parent,
                 progress_bar=False,
                 execution_timeout=timeout,
-                # Local sockets need no encryption; without this the kernel prints a warning about it.
-                config=Config(
-                    KernelManager={"transport_encryption": "auto"},
-                    AsyncKernelManager={"transport_encryption": "auto"},
-                ),
+                config=Config(KernelManager=_KERNEL, AsyncKernelManager=_KERNEL),
             )
         except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
             os.replace(executed, failed)
@@ -304,7 +306,10 @@ def _inputs(text: str, injected: dict[str, Any]) -> str:
 
 @cache
 def _packages() -> list[tuple[str, str]]:
-    return sorted((package.name, package.version) for package in distributions())
+    """Names and versions of all but ours, whose files count; each once, though it may be found on two paths."""
+    return sorted(
+        {(package.name, package.version) for package in distributions()} - {("modutils", modutils.__version__)}
+    )
 
 
 @cache

@@ -39,7 +39,7 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
             f"<td>{_badge(row)}<br>{escape(row.value)}<br><small>{escape(row.interval)}{_caveat(row)}</small></td>"
             for row in rows
         )
-        lines.append(f"<tr><td><strong>{first.id}</strong> {escape(first.statement)}</td>{cells_of_row}</tr>")
+        lines.append(f"<tr><td><strong>{escape(first.id)}</strong> {escape(first.statement)}</td>{cells_of_row}</tr>")
     return f'<table class="table verdicts"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
@@ -63,7 +63,7 @@ def verdict_box(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
         for name, row in rows.items()
     )
     return (
-        f'<div class="admonition verdict"><p class="admonition-title">Claim {id}: {escape(first.statement)}</p>'
+        f'<div class="admonition verdict"><p class="admonition-title">Claim {escape(id)}: {escape(first.statement)}</p>'
         f"{lines}<p><small>Rule: {escape(first.rule)}</small></p></div>"
     )
 

@@ -109,6 +109,19 @@ def test_what_is_computed_shows_its_progress_to_a_reader_and_not_on_a_page(
         assert ("1/1" in errors) == bool(errors) == shown
 
 
+def test_a_kernel_listens_to_this_machine_alone(chapter: Path, tmp_path: Path) -> None:
+    chapter.write_text(
+        GOOD
+        + """
+# %%
+import psutil
+
+print({each.laddr.ip for each in psutil.Process().net_connections() if each.status == "LISTEN"})
+"""
+    )
+    assert printed(execute(chapter, tmp_path / "small.ipynb")).splitlines()[1] == "{'127.0.0.1'}"
+
+
 def test_parameters_of(chapter: Path) -> None:
     assert parameters_of(chapter) == {"scale": "paper", "count": 3}
 
@@ -263,7 +276,7 @@ def test_a_page_is_current_only_with_its_own_outputs(
 
 
 def test_what_is_truncated_is_executed_again(
-    executed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    executed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, cut = executed.parent.parent / "small.py", tmp_path / "small.ipynb"
     cut.write_bytes(executed.read_bytes()[:-100])
@@ -273,6 +286,10 @@ def test_what_is_truncated_is_executed_again(
     assert printed_lines.err.count("\n") == 1
     assert "executing" in printed_lines.out
     assert _is_current(source, cut)
+
+
+def test_lab_listens_to_this_machine_alone() -> None:
+    assert "jupyter lab --ip 127.0.0.1\n" in (ROOT / "Makefile").read_text()
 
 
 def test_a_damaged_page_of_another_chapter_hides_none(executed: Path, tmp_path: Path) -> None:
