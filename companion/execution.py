@@ -1,8 +1,8 @@
 """Execute a chapter: one function for the Makefile, the command line and the tests.
 
 A chapter is a percent-format Jupytext script. It is executed by papermill into a notebook that is never
-committed; the book shows that notebook, and only if it belongs to the script, the record and the code as they are now, and
-was not altered since (`find_executed`).
+committed; the book shows that notebook, and only if it belongs to the script, the record and the code as they are
+now, and was not altered since (`find_executed`).
 """
 
 from __future__ import annotations

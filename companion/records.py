@@ -433,7 +433,7 @@ def form(**names: Any) -> dict[str, Any]:
 
 
 TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
-#: Where a record or a page comes from. Which of these names it has depends on what made it.
+# Where a record or a page comes from. Which of these names it has depends on what made it.
 PROVENANCE = form(
     date="string", commit="string", python="string", device="string", versions=TEXTS, threads="integer",
     seconds="number", cpu_seconds="number", data=TEXTS,

@@ -105,7 +105,8 @@ def test_a_field_of_another_type_or_none(name: str, folder: Path) -> None:
     path = CELL.path(folder)
     whole = path.read_text()
     kind = type(json.loads(whole)[name])
-    for value in (None, 3.5, 10**30, "text", [1], {"a": {}}, True):
+    values: list[Any] = [None, 3.5, 10**30, "text", [1], {"a": {}}, True]
+    for value in values:
         path.write_text(whole)
         content = json.loads(whole)
         del content["sha256"]
