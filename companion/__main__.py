@@ -5,18 +5,23 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import logging
 import math
+import signal
 import sys
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Executor
 
     from companion.records import Cell
     from companion.study import Study
+    from companion.witness import Check, NoHistoryError, StageStatus
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,15 +84,25 @@ def _execute(options: argparse.Namespace) -> None:
             execute(source, output, parameters=parameters, timeout=options.timeout)
 
 
-def _add_run(commands: Any) -> None:
-    parser = commands.add_parser("run", help="compute the record; what is recorded already is not computed again")
+def _add(commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+    """A command on the cells of a study."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text)
     parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
     parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
+    parser.set_defaults(run=run, stages=[])
+    return parser
+
+
+def _add_stages(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stages", nargs="*", default=[], metavar="STAGE", help="only these stages (default: all)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
+
+
+def _add_run(commands: Any) -> None:
+    parser = _add(commands, "run", "compute the record; what is recorded already is not computed again", _run)
+    _add_stages(parser)
     parser.add_argument("--dask", metavar="ADDRESS", help="address of a dask scheduler, instead of processes here")
     parser.add_argument("--output", type=Path, help="folder for the records (default: results/)")
-    parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -96,35 +111,38 @@ def _run(options: argparse.Namespace) -> None:
     cells = _plan(options)
     folder = options.output or records.results_folder()
     print(f"{len(cells)} cells at scale {options.scale}; records go to {folder}", flush=True)
-    with _executor(options) as executor:
-        try:
+    try:
+        with _executor(options) as executor:
             done = sweeps.run(cells, folder, executor=executor, progress=sys.stderr.isatty())
-        except KeyboardInterrupt:
-            kept = sum(records.is_recorded(cell, folder) for cell in cells)
-            print(f"{kept} of {len(cells)} cells are recorded in {folder}; run again to go on", file=sys.stderr)
-            raise
+    except (KeyboardInterrupt, SystemExit, sweeps.SweepError):
+        kept = sum(records.is_recorded(cell, folder) for cell in cells)
+        print(f"{kept} of {len(cells)} cells are recorded in {folder}; run again to go on", file=sys.stderr)
+        raise
     print(f"{done} cells computed, {len(cells) - done} were there")
 
 
-def _executor(options: argparse.Namespace) -> Any:
-    from companion import sweeps
+@contextmanager
+def _executor(options: argparse.Namespace) -> Iterator[Executor]:
+    from companion.workers import Processes
 
     if options.dask is None:
-        return sweeps.processes(options.workers)
+        with Processes(options.workers) as executor:
+            yield executor
+        return
     try:
         from distributed import Client
     except ImportError as error:
         raise ValueError("--dask needs the package distributed: pip install -e '.[cluster]'") from error
-    return Client(options.dask).get_executor(retries=2)
+    logging.disable()  # what is lost is said once, and in words of ours
+    with Client(options.dask, timeout=10) as client, client.get_executor() as executor:
+        yield executor
 
 
 def _add_status(commands: Any) -> None:
-    parser = commands.add_parser("status", help="what is recorded, and whether by the present code; computes nothing")
-    parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
-    parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
+    text = "what is recorded, and whether by the present code; computes nothing"
+    parser = _add(commands, "status", text, _status)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--strict", action="store_true", help="fail if a stage is changed or outdated")
-    parser.set_defaults(run=_status, stages=[])
 
 
 def _status(options: argparse.Namespace) -> None:
@@ -145,14 +163,10 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _add_check(commands: Any) -> None:
-    parser = commands.add_parser("check", help="compute changed stages by the code of then and of now, and compare")
-    parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
-    parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
-    parser.add_argument("--stages", nargs="*", default=[], metavar="STAGE", help="only these stages (default: all)")
+    parser = _add(commands, "check", "compute changed stages by the code of then and of now, and compare", _check)
+    _add_stages(parser)
     parser.add_argument("--cells", type=int, default=1, help="random ones beside the cheapest one (default: 1)")
     parser.add_argument("--seed", type=int, help="fixes the pick")
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
-    parser.set_defaults(run=_check)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -162,61 +176,75 @@ def _check(options: argparse.Namespace) -> None:
     cells = _plan(options)
     changed = witness.to_check(cells, folder)
     print(f"{len(changed)} stages have changed; what is found goes to {folder}", flush=True)
-    failed = []
     checks = witness.check(cells, folder, count=options.cells, seed=options.seed, workers=options.workers)
-    for row, found in tqdm(checks, total=len(changed), unit="stage", disable=not sys.stderr.isatty()):
-        name = f"{row.study}/{row.stage}"
-        if isinstance(found, witness.NoHistoryError):
-            print(f"{found}; so it is compared with its record, as `verify` does", file=sys.stderr)
-            own = [cell for cell in cells if (cell.study, cell.stage) == (row.study, row.stage)]
-            failed += _verified(own, options, count=options.cells + 1)
-            continue
-        equal = all(one.equal for one in found)
-        failed += [] if equal else [name]
-        print(f"{name}: {'checked' if equal else 'OUTDATED'}", flush=True)
-        for one in found:
-            words = f"{one.where} differs by {one.difference:.1e} of its size"
-            words = words if math.isfinite(one.difference) else f"{one.where} is another"
-            words = "equal bit for bit" if one.equal else words
-            print(f"  {one.cell.label}: {words}", flush=True)
+    with closing(checks), tqdm(checks, total=len(changed), unit="stage", disable=not sys.stderr.isatty()) as rows:
+        failed = [name for row, found in rows for name in _reported(row, found, cells, options)]
     if failed:
         raise ValueError(f"the present code gives other numbers in {', '.join(failed)}")
 
 
+def _reported(
+    row: StageStatus, found: list[Check] | NoHistoryError, cells: Sequence[Cell], options: argparse.Namespace
+) -> list[str]:
+    """Print what a check found; returns the name of what failed, if anything."""
+    name = f"{row.study}/{row.stage}"
+    if not isinstance(found, list):
+        print(f"{found}; so it is compared with its record, as `verify` does", file=sys.stderr)
+        own = [cell for cell in cells if (cell.study, cell.stage) == (row.study, row.stage)]
+        return _verified(own, options, count=options.cells + 1)
+    equal = all(one.equal for one in found)
+    print(f"{name}: {'checked' if equal else 'OUTDATED'}", flush=True)
+    for one in found:
+        words = f"{one.where} differs by {one.difference:.1e} of its size"
+        words = words if math.isfinite(one.difference) else f"{one.where} is another"
+        words = "equal bit for bit" if one.equal else words
+        print(f"  {one.cell.label}: {words}", flush=True)
+    return [] if equal else [name]
+
+
 def _add_verify(commands: Any) -> None:
-    parser = commands.add_parser("verify", help="recompute recorded cells from scratch and compare")
-    parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
-    parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
-    parser.add_argument("--stages", nargs="*", default=[], metavar="STAGE", help="only these stages (default: all)")
-    parser.add_argument("--cells", type=int, default=2, help="how many, picked at random (default: 2)")
+    parser = _add(commands, "verify", "recompute recorded cells from scratch and compare", _verify)
+    _add_stages(parser)
+    parser.add_argument("--cells", type=int, default=2, help="how many, of stages picked at random (default: 2)")
+    parser.add_argument(
+        "--most-seconds", type=float, default=math.inf, metavar="S", help="only cells that took no more processor time"
+    )
     parser.add_argument("--seed", type=int, help="fixes the pick")
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each (default: 2)")
-    parser.set_defaults(run=_verify)
 
 
 def _verify(options: argparse.Namespace) -> None:
-    if failed := _verified(_plan(options), options, count=options.cells):
+    if failed := _verified(_plan(options), options, count=options.cells, most_seconds=options.most_seconds):
         raise ValueError(f"{len(failed)} cells differ from their records: {', '.join(failed)}")
 
 
-def _verified(cells: Sequence[Cell], options: argparse.Namespace, *, count: int) -> list[str]:
+def _verified(
+    cells: Sequence[Cell], options: argparse.Namespace, *, count: int, most_seconds: float = math.inf
+) -> list[str]:
     """Recompute some of these cells and print what is found; returns those that differ."""
-    from companion import records, sweeps
+    from companion import records
+    from companion.verification import verify
+    from companion.workers import Processes
 
-    with sweeps.processes(options.workers) as executor:
-        found = sweeps.verify(cells, records.results_folder(), count=count, seed=options.seed, executor=executor)
+    folder, progress = records.results_folder(), sys.stderr.isatty()
+    with Processes(options.workers) as executor:
+        found = verify(
+            cells,
+            folder,
+            count=count,
+            most_seconds=most_seconds,
+            seed=options.seed,
+            executor=executor,
+            progress=progress,
+        )
     for verification in found:
         print(verification)
     return [str(verification.cell) for verification in found if not verification.passed]
 
 
 def _add_claims(commands: Any) -> None:
-    parser = commands.add_parser("claims", help="the verdict on every claim, for readers and for machines")
-    parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
+    parser = _add(commands, "claims", "the verdict on every claim, for readers and for machines", _claims)
     parser.add_argument("--dataset", help="such as mnist, or 'mnist, early stopping' (default: all)")
-    parser.add_argument("--scale", default="paper", help="quick or paper (default: paper)")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text")
-    parser.set_defaults(run=_claims, stages=[])
 
 
 def _claims(options: argparse.Namespace) -> None:
@@ -273,4 +301,5 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running, and the count is said
     sys.exit(main())

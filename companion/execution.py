@@ -165,7 +165,8 @@ def execute(
         }
         content = json.loads(nbformat.writes(notebook))
         content["metadata"]["modutils"]["sha256"] = records.digest(content)
-        records.write_json(output, content)
+        records.write_json(executed, content)
+        os.replace(executed, output)
         failed.unlink(missing_ok=True)
     return output
 

@@ -151,18 +151,17 @@ def check_addresses(cells: Sequence[Cell]) -> None:
 
 
 def write(cell: Cell, values: Mapping[str, Any], provenance: Mapping[str, Any], folder: Path) -> Path:
-    """Write the record of ``cell`` in one step, in place of an earlier one.
+    """Write the record of ``cell`` in one step, in place of what was there.
 
     ``values`` may nest dictionaries, lists, strings, numbers, booleans, None and numpy arrays.
 
     Raises
     ------
     RecordError
-        The address is taken by a cell with other parameters.
+        As `refuse_taken`.
     """
+    refuse_taken(cell, folder)
     path = cell.path(folder)
-    if path.exists() and (there := _readable(path)) is not None:
-        _compare_params(there, cell, path)
     content = {
         "format": FORMAT,
         "study": cell.study,
@@ -179,8 +178,18 @@ def write(cell: Cell, values: Mapping[str, Any], provenance: Mapping[str, Any], 
 
 
 def is_recorded(cell: Cell, folder: Path) -> bool:
-    """Whether ``cell`` has a record, by whatever code."""
+    """Whether ``cell`` has a record, by whatever code; see `fault` for whether it can be read."""
     return cell.path(folder).exists()
+
+
+def fault(cell: Cell, folder: Path) -> str | None:
+    """What is wrong with the file at the address of ``cell``: it is damaged, or another's. None if nothing is wrong."""
+    path = cell.path(folder)
+    try:
+        _compare_params(load(path), cell, path)
+    except RecordError as error:
+        return str(error)
+    return None
 
 
 def read(cell: Cell, folder: Path | None = None) -> Record:
@@ -196,7 +205,7 @@ def read(cell: Cell, folder: Path | None = None) -> Record:
     path = cell.path(folder)
     if not path.exists():
         raise RecordError(f"no record of {cell} in {folder}; compute it: python -m companion run {cell.study}")
-    content = read_json(path, lambda found: _decoded(_whole(found), path), "is not a record", _FIX)
+    content = load(path)
     _compare_params(content, cell, path)
     for file, md5 in content["provenance"].get("data", {}).items():
         if (here := data.checksum_at_hand(file)) not in (None, md5):
@@ -205,23 +214,33 @@ def read(cell: Cell, folder: Path | None = None) -> Record:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The content of a record's file as it is there, with packed arrays.
+    """What a file holds, which is a record, whoever's it is.
 
     Raises
     ------
     RecordError
-        The file is not a record, or was altered.
+        It is not, or was altered.
     """
-    content: dict[str, Any] = read_json(path, _whole, "is not a record", _FIX)
+    content: dict[str, Any] = read_json(path, lambda found: _decoded(_whole(found), path), "is not a record", _FIX)
     return content
 
 
-def _readable(path: Path) -> dict[str, Any] | None:
-    """The content of a file, or None if it is no record, so that it may be replaced."""
+def refuse_taken(cell: Cell, folder: Path) -> None:
+    """Refuse an address that another cell's record has by right, since both have one label.
+
+    Raises
+    ------
+    RecordError
+        Names the parameters of both.
+    """
+    path = cell.path(folder)
     try:
-        return load(path)
-    except RecordError:
-        return None
+        there = load(path)
+        taken = Cell(there["study"], there["stage"], there["params"]).path(folder) == path
+    except (RecordError, OSError):
+        return  # nothing is there, or nothing that could be used
+    if taken:
+        _compare_params(there, cell, path)
 
 
 def _compare_params(content: Mapping[str, Any], cell: Cell, path: Path) -> None:
@@ -383,9 +402,12 @@ def digest(content: Any) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file under a temporary name, then rename it."""
+    """Write a JSON file under a temporary name, then rename it.
+
+    The name is always the same, so that what a killed process left is overwritten; whoever writes holds a lock.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         partial.replace(path)

@@ -18,6 +18,7 @@ from IPython.display import HTML, Markdown
 from companion import claims, records, reports, sweeps
 from companion.claims import Claim, Verdict
 from companion.records import Cell, RecordError, Results
+from companion.workers import Processes
 from modutils import data
 
 #: Set in the kernel of a chapter that is executed for a page, where a progress bar would stay for ever.
@@ -202,7 +203,7 @@ def open_chapter(study: Study, scale: str, *, recompute: bool = False, columns: 
             sweeps.run(results.cells, results.folder, progress=progress)
         else:
             results = study.results(scale, data.cache_folder() / "recomputed")
-            with sweeps.processes(os.cpu_count() or 1) as executor:
+            with Processes(os.cpu_count() or 1) as executor:
                 sweeps.run(results.cells, results.folder, executor=executor, progress=progress, unchecked="replace")
     found = {label(name): rows for name, rows in study.judge(scale, results=results).items()}
     return Chapter(study, scale, results, found, list(found)[:columns])

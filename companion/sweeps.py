@@ -1,21 +1,20 @@
-"""Compute many cells on any executor, one record each; stop and go on at will; recompute to verify."""
+"""Compute many cells on any executor, one record each; stop and go on at will."""
 
 from __future__ import annotations
 
+import errno
 import importlib
-import math
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future, as_completed, wait
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
-import torch
+from filelock import SoftFileLock, Timeout
 from tqdm import tqdm
 
 from companion import records, witness
@@ -27,8 +26,26 @@ class SweepError(RuntimeError):
     """Some cells failed; the others are recorded, and running again goes on with what is missing."""
 
 
-def compute(cell: Cell, folder: Path, expected: str | None = None) -> float:
-    """Compute one cell, write its record, and return the seconds it took.
+_NAMED = 10  # failures in a message
+
+#: What became of a cell: computed and recorded here; recorded by somebody else meanwhile; or somebody computes it now.
+Outcome = Literal["computed", "there", "taken"]
+
+
+def compute(cell: Cell, folder: Path, expected: str | None = None, *, patient: bool = True) -> Outcome:
+    """Compute one cell and write its record, unless the present code has recorded it already.
+
+    A lock beside the record, which names its owner, keeps two runs from computing one cell.
+
+    Parameters
+    ----------
+    cell : Cell
+    folder : path
+        Where the records are.
+    expected : str, optional
+        Digest that the code must have.
+    patient : bool
+        Wait for whoever computes the cell now, rather than answer "taken".
 
     Raises
     ------
@@ -40,17 +57,51 @@ def compute(cell: Cell, folder: Path, expected: str | None = None) -> float:
         importlib.import_module(module)
     if expected not in (None, made_by.digest):
         raise records.RecordError(f"the code of {cell.study}/{cell.stage} was edited during the run; start it again")
-    wall, cpu = time.perf_counter(), time.process_time()
-    with data.reading() as read:
-        values = cell.function(**cell.params)
-    seconds = time.perf_counter() - wall
-    provenance = records.provenance(cell) | {
-        "seconds": round(seconds, 3),
-        "cpu_seconds": round(time.process_time() - cpu, 3),
-        "data": dict(sorted(read.items())),
-    }
-    records.write(cell, values, provenance, folder)
-    return seconds
+    lock = _lock(cell, folder)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        held = SoftFileLock(lock, poll_interval=0.2).acquire(blocking=patient)
+    except Timeout:
+        return "taken"
+    with held:
+        now = made_by.digest, records.version(cell.study, cell.stage)
+        if _is_valid(cell, folder) and witness.origin(cell, folder) == now:
+            return "there"
+        wall, cpu = time.perf_counter(), time.process_time()
+        with data.reading() as read:
+            values = cell.function(**cell.params)
+        provenance = records.provenance(cell) | {
+            "seconds": round(time.perf_counter() - wall, 3),
+            "cpu_seconds": round(time.process_time() - cpu, 3),
+            "data": dict(sorted(read.items())),
+        }
+        records.write(cell, values, provenance, folder)
+    return "computed"
+
+
+def _is_valid(cell: Cell, folder: Path) -> bool:
+    return records.is_recorded(cell, folder) and records.fault(cell, folder) is None
+
+
+def _lock(cell: Cell, folder: Path) -> Path:
+    path = cell.path(folder)
+    return path.with_name(f".{path.name}.lock")
+
+
+class _Result(NamedTuple):
+    """What a worker sends back of a cell: errors as text, since not every exception can be sent."""
+
+    outcome: Outcome | None
+    error: str = ""
+    hopeless: bool = False  # no other cell could be written either
+
+
+def _attempt(cell: Cell, folder: Path, expected: str | None, patient: bool) -> _Result:
+    try:
+        return _Result(compute(cell, folder, expected, patient=patient))
+    except Exception as error:  # reported by the caller, with the cell's name
+        hopeless = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        return _Result(None, f"{type(error).__name__}: {error}", hopeless)
 
 
 def run(
@@ -61,9 +112,10 @@ def run(
     progress: bool = True,
     unchecked: Literal["refuse", "replace"] = "refuse",
 ) -> int:
-    """Compute every cell that has no record in ``folder`` yet, or one that is outdated.
+    """Compute every cell that has no valid record in ``folder`` yet, or one that is outdated.
 
-    Each cell is recorded as soon as it is done, so an interrupt or a crash loses at most the cells in flight.
+    Each cell is recorded as soon as it is done, so a crash loses at most the cells in hand. After an interrupt those
+    are still recorded; a second one ends at once. Several runs on one folder share the work.
 
     Parameters
     ----------
@@ -72,7 +124,7 @@ def run(
     folder : path
         Where the records go.
     executor : concurrent.futures.Executor, optional
-        Such as :func:`processes`, or ``Client.get_executor(retries=2)`` of ``dask.distributed`` with a shared file
+        Such as `companion.workers.Processes`, or ``Client.get_executor()`` of ``dask.distributed`` with a shared file
         system; without one the cells are computed here, one after the other.
     progress : bool
         Show a progress bar on stderr.
@@ -83,44 +135,103 @@ def run(
     Returns
     -------
     int
-        How many cells were computed; the others were there.
+        How many cells were computed; the others were there, or another run computed them.
 
     Raises
     ------
     RecordError
         A stage to which cells would be added has changed and was not checked.
     SweepError
-        Some cells failed. The message names each with its error.
+        Some cells failed: the message names ten, each with its error. Or nothing can be written.
     """
     records.check_addresses(cells)
     missing = to_compute(cells, folder, unchecked=unchecked)
+    if not missing:
+        return 0
+    check_writable(folder, "another --output, or MODUTILS_RESULTS")
+    check_writable(data.cache_folder(), "another MODUTILS_CACHE")
     for study, stage in dict.fromkeys((cell.study, cell.stage) for cell in missing):
         witness.register(study, stage, folder)
+    computed, todo = 0, missing
     failures: list[str] = []
     with tqdm(total=len(cells), initial=len(cells) - len(missing), unit="cell", disable=not progress) as bar:
-        for cell, error in _finished(missing, folder, executor):
-            bar.update()
-            bar.set_postfix_str(str(cell), refresh=False)
-            if error is not None:
-                failures.append(f"{cell}: {type(error).__name__}: {error}")
+        for patient in (False, True):
+            taken: list[Cell] = []
+            with _computing(todo, folder, executor, patient) as results:
+                for cell, found in results:
+                    if found.outcome == "taken":
+                        taken.append(cell)
+                        continue
+                    bar.update()
+                    bar.set_postfix_str(f"{len(cells) - bar.n} left, last {cell}", refresh=False)
+                    computed += found.outcome == "computed"
+                    if found.error:
+                        failures.append(f"{cell}: {found.error}")
+                    if found.hopeless:
+                        raise SweepError(f"the run ends here, at {failures[-1]}")
+            for cell in taken:
+                _say(f"waiting for {cell}, {_owner(cell, folder)}")
+            todo = taken
     if failures:
-        raise SweepError(f"{len(failures)} of {len(missing)} cells failed: " + "; ".join(failures))
-    return len(missing)
+        more = [f"and {len(failures) - _NAMED} more"] if len(failures) > _NAMED else []
+        raise SweepError(f"{len(failures)} of {len(missing)} cells failed: " + "; ".join(failures[:_NAMED] + more))
+    return computed
+
+
+def _say(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
+
+
+def _owner(cell: Cell, folder: Path) -> str:
+    lock = _lock(cell, folder)
+    try:
+        process, host = lock.read_text().split()[:2]
+    except (OSError, ValueError):
+        return "which another run computed"
+    return f"which process {process} on {host} computes; if that has ended, delete {lock}"
+
+
+def check_writable(folder: Path, instead: str) -> None:
+    """Refuse a folder to which a record could not be written, before anything is computed.
+
+    Raises
+    ------
+    SweepError
+        Says what is in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(os.urandom(2**20))  # more than a record; of zeros a file system would keep nothing
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise SweepError(f"cannot write to {folder} ({error.strerror}); mend that, or choose {instead}") from error
 
 
 def to_compute(
     cells: Sequence[Cell], folder: Path, *, unchecked: Literal["refuse", "replace"] = "refuse"
 ) -> list[Cell]:
     """The cells that :func:`run` would compute."""
+    found, valid = [], []
+    for cell in cells:
+        if not records.is_recorded(cell, folder):
+            found.append(cell)
+        elif fault := records.fault(cell, folder):
+            records.refuse_taken(cell, folder)
+            _say(f"{fault}; it is computed anew")
+            found.append(cell)
+        else:
+            valid.append(cell)
+    states = {cell: witness.state_of(cell, folder) for cell in valid}
     wanted = ("outdated", "changed") if unchecked == "replace" else ("outdated",)
-    found = [
-        cell for cell in cells if not records.is_recorded(cell, folder) or witness.state_of(cell, folder) in wanted
-    ]
+    again = {cell for cell, state in states.items() if state in wanted}
+    found = [cell for cell in cells if cell in again or cell not in states]
     if unchecked == "replace":
         return found
     for study, stage in dict.fromkeys((cell.study, cell.stage) for cell in found):
-        own = [c for c in cells if (c.study, c.stage) == (study, stage) and records.is_recorded(c, folder)]
-        if any(witness.state_of(cell, folder) == "changed" for cell in own):
+        own = [cell for cell in valid if (cell.study, cell.stage) == (study, stage)]
+        if any(states[cell] == "changed" for cell in own):
             (row,) = witness.status(own, folder)
             raise records.RecordError(
                 f"{study}/{stage} was recorded by other code ({', '.join(row.definitions[:5])} differ), so nothing is "
@@ -129,256 +240,35 @@ def to_compute(
     return found
 
 
-def _finished(
-    cells: Sequence[Cell], folder: Path, executor: Executor | None
-) -> Iterator[tuple[Cell, BaseException | None]]:
-    """Each cell as it is done, with the exception that it raised, if any."""
+@contextmanager
+def _computing(
+    cells: Sequence[Cell], folder: Path, executor: Executor | None, patient: bool
+) -> Iterator[Iterator[tuple[Cell, _Result]]]:
+    """The cells, each as it is done. An interrupt waits for what is in hand, and starts nothing new."""
     if executor is None:
-        for cell in cells:
-            try:
-                compute(cell, folder)
-            except Exception as error:  # reported by the caller, with the cell's name
-                yield cell, error
-            else:
-                yield cell, None
+        yield ((cell, _attempt(cell, folder, None, patient)) for cell in cells)
         return
     digests = {(c.study, c.stage): records.code(c.study, c.stage).digest for c in cells}
-    futures: dict[Future[float], Cell] = {
-        executor.submit(compute, cell, folder, digests[cell.study, cell.stage]): cell for cell in cells
+    futures: dict[Future[_Result], Cell] = {
+        executor.submit(_attempt, cell, folder, digests[cell.study, cell.stage], patient): cell for cell in cells
     }
     try:
-        for future in as_completed(futures):
-            yield futures[future], future.exception()
+        yield ((futures[future], _result_of(future)) for future in as_completed(futures))
+    except KeyboardInterrupt:
+        in_hand = [future for future in futures if not future.cancel() and not future.done()]
+        _say(f"stopping: {len(in_hand)} cells in hand are still recorded; interrupt again to end at once")
+        wait(in_hand)
+        raise
     finally:
-        for future in futures:  # after an interrupt nothing new starts; what runs is still recorded
+        for future in futures:
             future.cancel()
 
 
-def processes(workers: int) -> ProcessPoolExecutor:
-    """An executor of ``workers`` fresh processes with one thread each: more threads are slower on small networks."""
-    if workers < 1:
-        raise ValueError(f"workers={workers} must be at least 1")
-    # Numerical libraries read these when they are loaded, which is before a worker can call anything.
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-# --- verification -----------------------------------------------------------------------------------------------------
-
-
-class Verification(NamedTuple):
-    """How a recomputed cell compares with its record.
-
-    ``same_setting`` says whether versions and processor are those of the record: then a recomputed number must be equal
-    to 1e-4 of its size. On another machine rounding differs, a trained network is another draw, and it is enough that a
-    value lies where the replicates (the cells that differ in ``seed`` alone) lie. What does not depend on training, as
-    the study says, must be equal to 1e-4 everywhere. Names of values that are not as recorded stand in ``broken`` if
-    they had to be equal, in ``outside`` if they had to lie near the replicates, and in ``unjudged`` if there are fewer
-    than four of these: the range of two draws, and once more its width on both sides, leaves out a third of all others.
-    """
-
-    cell: Cell
-    same_setting: bool
-    largest_difference: float
-    outside: tuple[str, ...]
-    broken: tuple[str, ...]
-    unjudged: tuple[str, ...]
-    numbers: int
-    seconds: float
-    replicates: int
-
-    @property
-    def passed(self) -> bool:
-        """Equal here; elsewhere at most 5 % of the numbers outside the replicates' range, as chance allows.
-
-        The range of few replicates is a poor guess: of four, further seeds of the sculpting study had up to 9 % of
-        their numbers outside it. So with fewer than eight replicates 15 % may be.
-        """
-        return not self.broken and len(self.outside) <= _tolerated(self.replicates) * self.numbers
-
-    def __str__(self) -> str:
-        verdict = "passed" if self.passed else "FAILED"
-        setting = "same versions and processor" if self.same_setting else "other versions or processor"
-        wrong = [*self.broken, *self.outside]
-        names = f": {', '.join(wrong[:5])}" if wrong else ""
-        few = f"{len(self.unjudged)} not judged, since there are {self.replicates} of {_JUDGED} replicates; "
-        unjudged = few if self.unjudged else ""
-        return (
-            f"{self.cell}: {verdict} ({setting}; {self.numbers} values, largest relative difference "
-            f"{self.largest_difference:.1e}, {len(wrong)} not as recorded{names}; {unjudged}{self.seconds:.0f} s)"
-        )
-
-
-#: Replicates that are needed to say where a further draw should lie.
-_JUDGED = 4
-_NUMBERS = set("biuf")
-
-
-def _tolerated(replicates: int) -> float:
-    return 0.05 if replicates >= 8 else 0.15
-
-
-def verify(
-    cells: Sequence[Cell],
-    folder: Path,
-    *,
-    count: int = 2,
-    seed: int | None = None,
-    executor: Executor | None = None,
-) -> list[Verification]:
-    """Recompute ``count`` recorded cells, picked at random, from scratch and compare them with their records.
-
-    Nothing that an earlier run left in the cache is used, except the data files. Cells without record are passed over.
-
-    Raises
-    ------
-    ValueError
-        ``count`` is below 1.
-    RecordError
-        No cell has a record, or one cannot be read.
-    """
-    if count < 1:
-        raise ValueError(f"count={count} must be at least 1")
-    cells = [cell for cell in cells if records.is_recorded(cell, folder)]
-    if not cells:
-        raise records.RecordError(f"nothing to verify: no record in {folder}")
-    chosen = np.random.default_rng(seed).permutation(len(cells))[:count]
-    picked = [cells[index] for index in chosen]
-    with _fresh_cache(), tempfile.TemporaryDirectory() as scratch:
-        run(picked, Path(scratch), executor=executor, progress=False)
-        return [_compare(cell, cells, folder, Path(scratch)) for cell in picked]
-
-
-@contextmanager
-def _fresh_cache() -> Iterator[None]:
-    """An empty cache, with the data files of the usual one as its source."""
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory() as fresh:
-        if (files := data.cache_folder() / "data").exists():
-            os.environ.setdefault("MODUTILS_DATA", str(files))
-        os.environ["MODUTILS_CACHE"] = fresh
-        try:
-            yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-
-
-def _compare(cell: Cell, cells: Sequence[Cell], folder: Path, scratch: Path) -> Verification:
-    old, new = records.read(cell, folder), records.read(cell, scratch)
-    versions = old.provenance["versions"].keys() & new.provenance["versions"].keys()
-    same_setting = all(old.provenance[name] == new.provenance[name] for name in ("device", "threads")) and all(
-        old.provenance["versions"][name] == new.provenance["versions"][name] for name in versions
-    )
-    before, after = dict(_leaves(old.values)), dict(_leaves(new.values))
-    alike = [
-        dict(_leaves(records.read(other, folder).values))
-        for other in cells
-        if not same_setting
-        and other != cell
-        and (other.study, other.stage) == (cell.study, cell.stage)
-        and _setting(other) == _setting(cell)
-    ]
-    judged = len(alike) + 1 >= _JUDGED
-    outside: list[str] = []
-    broken: list[str] = []
-    unjudged: list[str] = []
-    largest = 0.0
-    for name in sorted(before.keys() | after.keys()):
-        strict = same_setting or not records.depends_on_training(cell, name)
-        text = any(isinstance(values.get(name), str) for values in (before, after))
-        if name in before and name in after:
-            fits, difference = _is_equal(np.asarray(before[name]), np.asarray(after[name]))
-            largest = max(largest, difference)
-            if not fits and judged and not strict and not text:
-                fits = _is_like(before[name], after[name], [one[name] for one in alike if name in one])
-            if fits:
-                continue
-        (broken if strict or text else outside if judged else unjudged).append(name)
-    return Verification(
-        cell,
-        same_setting,
-        largest,
-        tuple(outside),
-        tuple(broken),
-        tuple(unjudged),
-        len(after),
-        new.provenance["seconds"],
-        len(alike) + 1,
-    )
-
-
-def _setting(cell: Cell) -> dict[str, Any]:
-    return {name: value for name, value in cell.params.items() if name != "seed"}
-
-
-def _leaves(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every array, number, string, boolean and None in nested values by its dotted name, but durations."""
-    if isinstance(values, Mapping):
-        for key, item in values.items():
-            if not key.endswith("seconds"):
-                yield from _leaves(item, f"{name}.{key}" if name else key)
-    elif isinstance(values, list):
-        for index, item in enumerate(values):
-            yield from _leaves(item, f"{name}[{index}]")
-    else:
-        yield name, values
-
-
-def _is_equal(before: np.ndarray, after: np.ndarray) -> tuple[bool, float]:
-    """Whether every entry is within 1e-4 of its size, or both are NaN; and the largest relative difference.
-
-    Numbers that are kept in half precision may differ by four of its steps instead.
-    """
-    if {before.dtype.kind, after.dtype.kind} - _NUMBERS:
-        equal = before.dtype.kind == after.dtype.kind and np.array_equal(before, after)
-        return equal, 0.0 if equal else math.inf
-    if before.shape != after.shape:
-        return False, math.inf
-    a, b = before.astype(float), after.astype(float)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    with np.errstate(invalid="ignore"):
-        size = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1e-9)
-        difference = np.where(same, 0.0, np.nan_to_num(np.abs(a - b) / size, nan=math.inf))
-    steps = [np.finfo(each.dtype).eps for each in (before, after) if each.dtype.kind == "f"]
-    allowed = max(1e-4, 4 * float(max(steps, default=0)))
-    return bool((difference <= allowed).all()), float(difference.max(initial=0.0))
-
-
-def _is_like(before: Any, after: Any, others: Sequence[Any]) -> bool:
-    """Whether two draws of a value lie in the range of the other draws, or no further outside than it is wide.
-
-    Each of the two is also among the draws for the other one. So a record that does not belong to its replicates is
-    seen, too. An array counts by a few numbers: its entries need not mean the same in another draw, such as the labels
-    of clusters, nor need there be as many.
-    """
-    draws = [np.asarray(value) for value in (before, after, *others)]
-    if {draw.dtype.kind for draw in draws} - _NUMBERS:
-        return False
-    old, new, *rest = (_summary(draw.astype(float)) for draw in draws)
-    return _lies_near(old, [new, *rest]) and _lies_near(new, [old, *rest])
-
-
-def _summary(values: np.ndarray) -> np.ndarray:
-    """Mean, mean size, and the mean weighted by the place from −1 to 1, which tells the order; NaN is left out."""
-    known = values[~np.isnan(values)]
-    if not known.size:
-        return np.full(3, np.nan)
-    place = np.linspace(-1, 1, known.size) if known.size > 1 else np.zeros(1)
-    return np.array([known.mean(), np.abs(known).mean(), (known * place).mean()])
-
-
-def _lies_near(one: np.ndarray, draws: Sequence[np.ndarray]) -> bool:
-    known = [draw for draw in draws if not np.isnan(draw).any()]
-    if np.isnan(one).any():
-        return len(known) < len(draws)
-    if not known:
-        return False
-    low, high = np.min(known, axis=0), np.max(known, axis=0)
-    rounding = 1e-4 * np.maximum(np.abs(low), np.abs(high))
-    margin = np.maximum(high - low, rounding)
-    return bool(((one >= low - margin) & (one <= high + margin)).all())
+def _result_of(future: Future[_Result]) -> _Result:
+    """What came back, or why nothing did: the process died, or the cluster is gone and has dropped all its work."""
+    try:
+        return future.result()
+    except CancelledError:
+        return _Result(None, "the connection to the cluster was lost", hopeless=True)
+    except Exception as error:  # reported by the caller, with the cell's name
+        return _Result(None, f"{type(error).__name__}: {error}")

@@ -17,18 +17,21 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import fastjsonschema
 import numpy as np
+from filelock import SoftFileLock
 
 from companion import records
 from companion.fingerprint import below, differences, fingerprint
 from companion.records import Cell, RecordError, form
+from companion.workers import Processes
 from modutils import data
 
 #: The states of a stage, from best to worst. *Current*: made by the present code. *Checked*: the present code gave the
@@ -98,21 +101,34 @@ _check_witness = fastjsonschema.compile(
 
 def register(study: str, stage: str, folder: Path) -> None:
     """Write the fingerprint of the present code into the witness of a stage, before a cell is computed by it."""
-    witness, now = read(study, stage, folder), records.code(study, stage)
+    now = records.code(study, stage)
     version = records.version(study, stage)
-    known = witness["fingerprints"].get(now.digest)
     committed = records.commit(_files(study, stage))
-    was_committed_since = known is not None and " " in known["commit"] and " " not in committed
-    if known and witness["version"] == version and not was_committed_since:
-        return
-    witness["version"] = version
-    witness["fingerprints"][now.digest] = {
-        "commit": committed,
-        "module": records.module_of(study),
-        "packages": list(now.packages),
-        "definitions": now.definitions,
-    }
-    records.write_json(path_of(study, stage, folder), witness)
+    with _edited(study, stage, folder) as witness:
+        known = witness["fingerprints"].get(now.digest)
+        was_committed_since = known is not None and " " in known["commit"] and " " not in committed
+        if known and witness["version"] == version and not was_committed_since:
+            return
+        witness["version"] = version
+        witness["fingerprints"][now.digest] = {
+            "commit": committed,
+            "module": records.module_of(study),
+            "packages": list(now.packages),
+            "definitions": now.definitions,
+        }
+
+
+@contextmanager
+def _edited(study: str, stage: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """The witness of a stage, to be changed while nobody else does; written if it was."""
+    path = path_of(study, stage, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with SoftFileLock(path.with_name(f".{path.name}.lock")):
+        witness = read(study, stage, folder)
+        before = json.dumps(witness)
+        yield witness
+        if json.dumps(witness) != before:
+            records.write_json(path, witness)
 
 
 def _files(study: str, stage: str) -> tuple[str, ...]:
@@ -224,10 +240,15 @@ class _Job(NamedTuple):
 
 # Runs in a process of its own whose first path is the tree to be used; knows nothing of the present code.
 _COMPUTE = """
-import base64, importlib, json, sys, zlib
+import base64, importlib, json, os, sys, threading
 import numpy as np
 import torch
 
+def end_with_parent():
+    os.read(0, 1)  # returns when the parent closes its end, or dies
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
 torch.set_num_threads(1)
 module, stage, params, output = json.loads(sys.argv[1])
 
@@ -264,7 +285,7 @@ def _changed(cells: Sequence[Cell], folder: Path) -> dict[tuple[str, str, str], 
 
 def check(
     cells: Sequence[Cell], folder: Path, *, count: int = 1, seed: int | None = None, workers: int = 2
-) -> Iterator[tuple[StageStatus, list[Check] | NoHistoryError]]:
+) -> Generator[tuple[StageStatus, list[Check] | NoHistoryError], None, None]:
     """Compute a sample of every stage that has *changed* twice on this machine, and write what is found to its ledger.
 
     The sample is the cheapest cell and ``count`` random ones, of every code that made records of the stage. They are
@@ -286,22 +307,18 @@ def check(
     """
     if count < 0:
         raise ValueError(f"count={count} must be at least 0")
-    with tempfile.TemporaryDirectory() as scratch:
-        pool = ThreadPoolExecutor(workers)
-        try:
-            jobs: dict[StageStatus, list[_Job] | NoHistoryError] = {}
-            for row in to_check(cells, folder):
-                try:
-                    jobs[row] = _jobs(row, cells, folder, count, np.random.default_rng(seed), Path(scratch), pool)
-                except NoHistoryError as error:
-                    jobs[row] = error
-            for row, begun in jobs.items():
-                if isinstance(begun, NoHistoryError):
-                    yield row, begun
-                else:
-                    yield row, [one for job in begun for one in _write_line(row, job, folder)]
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with tempfile.TemporaryDirectory() as scratch, Processes(workers) as pool:
+        jobs: dict[StageStatus, list[_Job] | NoHistoryError] = {}
+        for row in to_check(cells, folder):
+            try:
+                jobs[row] = _jobs(row, cells, folder, count, np.random.default_rng(seed), Path(scratch), pool)
+            except NoHistoryError as error:
+                jobs[row] = error
+        for row, begun in jobs.items():
+            if isinstance(begun, NoHistoryError):
+                yield row, begun
+            else:
+                yield row, [one for job in begun for one in _write_line(row, job, folder)]
 
 
 def _jobs(
@@ -311,7 +328,7 @@ def _jobs(
     count: int,
     rng: np.random.Generator,
     scratch: Path,
-    pool: ThreadPoolExecutor,
+    pool: Executor,
 ) -> list[_Job]:
     """Pick the cells of a stage and begin to compute them."""
     made = {digest: own for (study, stage, digest), own in _changed(cells, folder).items() if (study, stage) == row[:2]}
@@ -343,20 +360,18 @@ def _write_line(row: StageStatus, job: _Job, folder: Path) -> list[Check]:
     ]
     largest = max(one.difference for one in found)
     register(study, stage, folder)
-    witness = read(study, stage, folder)
-    witness["checks"].append(
-        {
-            "from": job.digest,
-            "to": records.code(study, stage).digest,
-            "commit": records.commit(_files(study, stage)),
-            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            "device": records.device_name(),
-            "cells": [cell.label for cell in job.cells],
-            "largest_difference": largest if math.isfinite(largest) else None,  # of values that cannot be subtracted
-            "equal": all(one.equal for one in found),
-        }
-    )
-    records.write_json(path_of(study, stage, folder), witness)
+    line = {
+        "from": job.digest,
+        "to": records.code(study, stage).digest,
+        "commit": records.commit(_files(study, stage)),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "device": records.device_name(),
+        "cells": [cell.label for cell in job.cells],
+        "largest_difference": largest if math.isfinite(largest) else None,  # of values that cannot be subtracted
+        "equal": all(one.equal for one in found),
+    }
+    with _edited(study, stage, folder) as witness:
+        witness["checks"].append(line)
     return found
 
 
@@ -415,13 +430,19 @@ def _compute(cell: Cell, module: str, tree: Path | None, scratch: Path) -> Any:
     if (files := data.cache_folder() / "data").exists():
         environment.setdefault("MODUTILS_DATA", str(files))
     call = json.dumps([module, cell.stage, dict(cell.params), str(output)])
-    done = subprocess.run(
-        [sys.executable, "-c", _COMPUTE, call],
-        cwd=tree or records.ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    ours, theirs = os.pipe()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _COMPUTE, call],
+            cwd=tree or records.ROOT,
+            env=environment,
+            stdin=ours,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise RuntimeError(f"{cell} could not be computed by the code of {side[:12]}: {reason}")

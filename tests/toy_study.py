@@ -13,12 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 CELLS = '''
 """A study whose cells take no time, or as long as asked."""
+import os
 import time
 from pathlib import Path
 import numpy as np
+import torch
 from companion import cache
 from companion.records import Cell
-from modutils import data, statistics
+from modutils import data, networks, statistics, training
 
 FACTOR = 2
 
@@ -38,13 +40,32 @@ def trained(*, seed):
 def slow(*, seconds, log, seed):
     with open(log, "a") as file:
         file.write(f"{seed}\\n")
-    time.sleep(seconds)
+    Path(f"{log}.{os.getpid()}").touch()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not Path(f"{log}.go").exists():
+        time.sleep(0.02)
     return {"value": seed, "holm": statistics.holm([0.1])}
 
 def failing(*, seed):
     if seed == 1:
         raise ValueError("seed 1 is not to be had")
     return {"value": seed}
+
+def fitted(*, log, seed):
+    """Trains for some seconds, with a checkpoint after every epoch."""
+    cell = Cell("toy", "fitted", {"log": log, "seed": seed})
+    Path(f"{log}.{os.getpid()}").touch()
+    return {"weights": [w.numpy() for w in cache.networks(cell, lambda: {cell: _fit(cell)})]}
+
+def _fit(cell):
+    images, labels = data.load("digits", "train")
+    with torch.random.fork_rng():
+        torch.manual_seed(cell.params["seed"])
+        model = networks.mlp([64, 32, 10])
+    run = training.Execution(checkpoint=cache.path_of(cell, "checkpoint"))
+    optimizer = torch.optim.Adam(model.parameters())
+    training.optimize(model, images, labels, optimizer, epochs=40, batch_size=16, execution=run)
+    return list(model.state_dict().values())
 
 def reader(*, seed):
     """Has a network that was trained on the training images, and looks at the test images."""
@@ -63,6 +84,8 @@ def untrained_values(stage, params, name):
 def plan(scale):
     if scale == "paper":
         return [Cell("toy", "double", {"number": 3, "seed": seed}) for seed in range(3)]
+    if scale.startswith("fitted:"):
+        return [Cell("toy", "fitted", {"log": scale.partition(":")[2], "seed": seed}) for seed in range(4)]
     if not scale.startswith("slow:"):
         raise ValueError(f"scale={scale!r} is unknown")
     _, seconds, log = scale.split(":")

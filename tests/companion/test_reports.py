@@ -47,7 +47,7 @@ def test_texts_are_no_markup(tmp_path: Path) -> None:
     shown = {
         reports.verdict_table({text: [verdict]}): 6,
         reports.verdict_box({text: [verdict]}, text): 8,
-        reports.origin_box(results, text, text, committed=True): 4,
+        reports.origin_box(results, text, text, committed=True): 3,
         reports.origin_table(results): 7,
         reports.durations(results, {"pictures": text}): 1,
         reports.table([text], [[text]]): 2,
