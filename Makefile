@@ -34,7 +34,7 @@ lint: $(INSTALLED)  ## the quick part of the tests: ruff and mypy
 	$(RUN) mypy
 
 lab: $(INSTALLED_LAB)  ## open the chapters as notebooks in JupyterLab
-	$(BIN)/jupyter lab
+	$(BIN)/jupyter lab --ip 127.0.0.1
 
 paper: $(INSTALLED)  ## recompute the paper-scale record, resuming where it stopped
 	$(RUN) companion run

@@ -73,6 +73,8 @@ def _execute(options: argparse.Namespace) -> None:
     sources = options.notebooks or sorted(Path("notebooks").glob("*.py"))
     if not sources:
         raise ValueError("no notebooks/*.py here; run this in the root of the repository, or name a script")
+    if options.output.exists() and not options.output.is_dir():
+        raise ValueError(f"--output {options.output} is a file; name a folder")
     for source in sources:
         output = options.output / f"{source.stem}.ipynb"
         if not options.force and is_current(source, output, parameters=parameters):
@@ -152,8 +154,9 @@ def _status(options: argparse.Namespace) -> None:
     else:
         for row in rows:
             count = f"{row.recorded} of {row.planned}"
-            names = f"  {', '.join(row.definitions)}" if row.definitions else ""
-            print(f"{row.study:22} {row.stage:12} {count:>12}  {row.state}{names}")
+            names = ", ".join(row.definitions[:6])
+            more = f" and {len(row.definitions) - 6} more" if len(row.definitions) > 6 else ""
+            print(f"{row.study:22} {row.stage:12} {count:>12}  {row.state}  {names}{more}".rstrip())
     bad = [f"{row.study}/{row.stage} is {row.state}" for row in rows if row.state in ("changed", "outdated")]
     if options.strict and bad:
         raise ValueError(f"{'; '.join(bad)}: run `check`, and compute anew what has other numbers")
@@ -293,7 +296,7 @@ def _parameter(text: str) -> tuple[str, Any]:
         raise ValueError(f"parameter {text!r} is not of the form NAME=VALUE")
     try:
         return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # what is nested too deeply, too
         return name, value
 
 

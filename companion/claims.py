@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,11 @@ class Claim:
         The rule in words.
     decide : callable
         The rule: a function of the study's record.
+
+    Raises
+    ------
+    ValueError
+        The id or the key is none: pages link to the one, and cite by the other. All else is text, without markup.
     """
 
     id: str
@@ -56,6 +62,11 @@ class Claim:
     published: str
     rule: str
     decide: Callable[[Any], Finding]
+
+    def __post_init__(self) -> None:
+        for name, value, pattern in (("id", self.id, r"[A-Za-z]\d+"), ("paper", self.paper, r"[\w:.+-]+")):
+            if not re.fullmatch(pattern, value):
+                raise ValueError(f"{name}={value!r} of a claim must be of the form {pattern}")
 
 
 Rule = Callable[[Any], Finding]

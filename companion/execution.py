@@ -1,7 +1,8 @@
 """Execute a chapter: one function for the Makefile, the command line and the tests.
 
 A chapter is a percent-format Jupytext script. It is executed by papermill into a notebook that is never
-committed; the book shows that notebook, and only if it belongs to the script as it is now (`find_executed`).
+committed; the book shows that notebook, and only if it belongs to the script, the record and the code as they are
+now, and was not altered since (`find_executed`).
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import tempfile
 import textwrap
 import time
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fastjsonschema
 import jupytext
 import nbformat
 import papermill
@@ -25,8 +29,10 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+import modutils
+from companion import records
 from companion.fingerprint import OURS
-from companion.records import ROOT, device_name, provenance, results_folder
+from companion.records import ROOT, RecordError, form
 from companion.study import FOR_PAGE
 
 if TYPE_CHECKING:
@@ -35,6 +41,27 @@ if TYPE_CHECKING:
 
 class NotebookError(RuntimeError):
     """A cell of a notebook raised; the message names the notebook, the cell and its source."""
+
+
+_check_notebook = fastjsonschema.compile(
+    form(
+        nbformat={"const": 4},
+        cells={"type": "array", "items": {"type": "object"}},
+        metadata={
+            "type": "object",
+            "properties": {
+                "modutils": form(
+                    source="string", source_sha256="string", inputs_sha256="string", injected="object",
+                    parameters="object", seconds="number", provenance=records.PROVENANCE, sha256="string",
+                )
+            },
+        },
+    )
+)  # fmt: skip
+
+
+# Sockets of this machine alone need no encryption; without the second entry the kernel prints a warning about it.
+_KERNEL = {"ip": "127.0.0.1", "transport_encryption": "auto"}
 
 
 def parameters_of(source: str | Path) -> dict[str, Any]:
@@ -72,8 +99,8 @@ def execute(
     source : path
         Percent-format Jupytext script; its folder is the working directory, as in JupyterLab.
     output : path
-        The ``.ipynb`` file to write. Its ``modutils`` metadata hold digests of what was executed, the
-        ``parameters``, the duration in ``seconds``, and the ``provenance`` (see `companion.records`).
+        The ``.ipynb`` file to write. Its ``modutils`` metadata hold digests of what was executed and of what
+        came out, the ``parameters``, the duration in ``seconds``, and the ``provenance`` (see `companion.records`).
     parameters : mapping, optional
         Values that replace those in the cell tagged ``parameters``.
     timeout : int
@@ -87,7 +114,7 @@ def execute(
     Raises
     ------
     ValueError
-        If the script is missing, or a parameter is none of its own.
+        If the script is missing, or a parameter is none of its own, or has a value that JSON cannot hold.
     NotebookError
         If a cell raises or takes too long.
     """
@@ -101,7 +128,7 @@ def execute(
         if unknown := sorted(set(injected) - set(values)):
             raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {', '.join(values)}")
         executed = Path(folder) / "executed.ipynb"
-        inputs, started = _inputs_digest(text, injected), time.perf_counter()
+        inputs, started = _inputs(text, injected), time.perf_counter()
         os.environ[FOR_PAGE] = "1"  # the kernel inherits it
         try:
             notebook = papermill.execute_notebook(
@@ -112,11 +139,7 @@ def execute(
                 cwd=source.parent,
                 progress_bar=False,
                 execution_timeout=timeout,
-                # Local sockets need no encryption; without this the kernel prints a warning about it.
-                config=Config(
-                    KernelManager={"transport_encryption": "auto"},
-                    AsyncKernelManager={"transport_encryption": "auto"},
-                ),
+                config=Config(KernelManager=_KERNEL, AsyncKernelManager=_KERNEL),
             )
         except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
             os.replace(executed, failed)
@@ -138,9 +161,11 @@ def execute(
             "injected": injected,
             "parameters": values | injected,
             "seconds": round(time.perf_counter() - started, 1),
-            "provenance": provenance(),
+            "provenance": records.provenance(),
         }
-        nbformat.write(notebook, executed)
+        content = json.loads(nbformat.writes(notebook))
+        content["metadata"]["modutils"]["sha256"] = records.digest(content)
+        records.write_json(executed, content)
         os.replace(executed, output)
         failed.unlink(missing_ok=True)
     return output
@@ -149,16 +174,19 @@ def execute(
 def is_current(source: str | Path, output: str | Path, *, parameters: Mapping[str, Any] | None = None) -> bool:
     """Whether executing again would change nothing: the same script, parameters and whatever else a page is made from.
 
-    That is the library, the records, what was measured by ``benchmarks/``, the packages and the processor.
+    That is the library, the records, what was measured by ``benchmarks/``, the packages and the processor. An output
+    that is damaged or was altered is not current, and a line on stderr says so.
     """
-    if not Path(output).is_file():
+    inputs = _inputs(_read(Path(source)), dict(parameters or {}))
+    try:
+        return Path(output).is_file() and _made_from(inputs, Path(output)) is not None
+    except RecordError as error:
+        print(error, file=sys.stderr)
         return False
-    made_from = nbformat.read(output, as_version=4).metadata.get("modutils", {}).get("inputs_sha256")
-    return bool(made_from == _inputs_digest(_read(Path(source)), dict(parameters or {})))
 
 
 def find_executed(text: str, folder: str | Path) -> nbformat.NotebookNode:
-    """Find the notebook that was executed from exactly this script, with the script's own parameters.
+    """Find the notebook that is current, see `is_current`, for this script with the script's own parameters.
 
     Parameters
     ----------
@@ -170,21 +198,51 @@ def find_executed(text: str, folder: str | Path) -> nbformat.NotebookNode:
     Raises
     ------
     ValueError
-        If there is none: the script was not executed yet, or has changed since.
+        If there is none: the script was not executed yet, or it, the record or the code has changed since, or what was
+        executed was damaged.
     """
-    digest = _sha256(text.encode())
+    inputs, damage = _inputs(text, {}), []
     for path in sorted(Path(folder).glob("*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        made = notebook.metadata.get("modutils", {})
-        if made.get("source_sha256") == digest and not made["injected"]:
-            return notebook
-    raise ValueError("not executed yet, or changed since: run `python -m companion execute` (or `make book`)")
+        try:
+            if (notebook := _made_from(inputs, path)) is not None:
+                return notebook
+        except RecordError as error:
+            damage.append(f"{error}; ")
+    raise ValueError(
+        f"{''.join(damage)}not executed yet, or it, the record, the code or the packages have changed since: "
+        "run `python -m companion execute` (or `make book`)"
+    )
+
+
+def _made_from(inputs: str, path: Path) -> nbformat.NotebookNode | None:
+    """The notebook in a file, as `execute` wrote it; None if it was made from other inputs, or not by `execute`.
+
+    Raises
+    ------
+    RecordError
+        The file is damaged or was altered.
+    """
+
+    def opened(content: Any) -> nbformat.NotebookNode | None:
+        _check_notebook(content)
+        made = content["metadata"].get("modutils")
+        if made is None:
+            return None
+        found = made.pop("sha256")
+        if found != records.digest(content):
+            raise ValueError("it was altered after it was executed")
+        return nbformat.v4.to_notebook(content) if made["inputs_sha256"] == inputs else None
+
+    return records.read_json(path, opened, "is not a notebook as it was executed", "the chapter must be executed again")
 
 
 def _read(source: Path) -> str:
     if source.suffix != ".py" or not source.is_file():
         raise ValueError(f"{source} is not a percent-format Jupytext script (.py)")
-    return source.read_text(encoding="utf-8")
+    try:
+        return source.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source} is not a text in UTF-8 ({error}); save it as one") from error
 
 
 def _prepare(text: str, folder: Path) -> Path:
@@ -202,7 +260,7 @@ def _inspect(source: Path, prepared: Path) -> dict[str, Any]:
         raise ValueError(f'{source.name} has no cell tagged "parameters", or the cell sets nothing')
     try:
         return {name: ast.literal_eval(parameter["default"]) for name, parameter in found.items()}
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError(f"a parameter of {source.name} is not a literal: {error}") from error
 
 
@@ -216,16 +274,49 @@ def _describe(source: Path, text: str, failed: Path, reason: str) -> str:
     return f"{where}: cell In [{len(begun)}] {reason}\n{cell}\n(run with traceback: {failed})"
 
 
-def _inputs_digest(text: str, injected: dict[str, Any]) -> str:
-    """Digest of everything that decides the outputs; see `is_current`."""
-    packages = sorted((package.name, package.version) for package in distributions())
-    parts = [text, injected, packages, platform.python_version(), device_name()]
-    code = [(ROOT / package, pattern) for package in OURS for pattern in ("*.py", "*.csv")]
-    for folder, pattern in (*code, (results_folder(), "*"), (ROOT / "benchmarks" / "results", "*")):
-        for path in sorted(folder.rglob(pattern)):
-            if path.is_file():
-                parts.append([str(path.relative_to(folder)), _sha256(path.read_bytes())])
-    return _sha256(json.dumps(parts, sort_keys=True).encode())
+def _inputs(text: str, injected: dict[str, Any]) -> str:
+    """Digest of everything that decides the outputs; see `is_current`.
+
+    Raises
+    ------
+    ValueError
+        JSON, in which a notebook keeps its parameters, cannot hold one of them.
+    """
+    for name, value in injected.items():
+        try:
+            held = json.loads(json.dumps(value, allow_nan=False)) == value
+        except (ValueError, TypeError, RecursionError):
+            held = False
+        if not held:
+            raise ValueError(
+                f"parameter {name}={value!r} cannot be kept in a notebook, which is JSON; "
+                "give a text, a number, True, False, None, or a list or dictionary of these"
+            )
+    folders = [(ROOT / package, pattern) for package in OURS for pattern in ("*.py", "*.csv")]
+    files = {
+        str(path.relative_to(folder.parent)): _file_digest(path, path.stat().st_mtime_ns, path.stat().st_size)
+        for folder, pattern in (
+            *folders,
+            (records.results_folder(), "*.json"),
+            (ROOT / "benchmarks" / "results", "*.json"),
+        )
+        for path in folder.rglob(pattern)
+    }
+    return records.digest([text, injected, _packages(), platform.python_version(), records.device_name(), files])
+
+
+@cache
+def _packages() -> list[tuple[str, str]]:
+    """Names and versions of all but ours, whose files count; each once, though it may be found on two paths."""
+    return sorted(
+        {(package.name, package.version) for package in distributions()} - {("modutils", modutils.__version__)}
+    )
+
+
+@cache
+def _file_digest(path: Path, changed: int, size: int) -> str:
+    """Digest of a file, read once for every state of it as its time and size tell it: the book asks for each page."""
+    return _sha256(path.read_bytes())
 
 
 def _sha256(content: bytes) -> str:

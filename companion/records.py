@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
@@ -26,6 +27,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fastjsonschema
 import numpy as np
 import torch
 from packaging.requirements import Requirement
@@ -36,6 +38,8 @@ from modutils import data
 # The repository. (Not documented: the page would show a path of the machine that built it.)
 ROOT = Path(__file__).resolve().parent.parent
 FORMAT = 2
+_FIX = "delete it and run the study again"
+_LARGEST = 2**30  # bytes of all arrays of a record; the whole record of the repository has less
 
 
 class RecordError(ValueError):
@@ -74,7 +78,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of the cell and of the code that computes it, 12 hexadecimal digits: a name for what may be cached."""
-        return _digest([self.study, self.stage, dict(self.params), code(self.study, self.stage).digest])[:12]
+        return digest([self.study, self.stage, dict(self.params), code(self.study, self.stage).digest])[:12]
 
     def path(self, folder: Path) -> Path:
         """Where the record of this cell is or will be."""
@@ -168,23 +172,9 @@ def write(cell: Cell, values: Mapping[str, Any], provenance: Mapping[str, Any], 
         "provenance": dict(provenance),
         "values": encode(values),
     }
-    content["sha256"] = _digest(content)
+    content["sha256"] = digest(content)
     write_json(path, content)
     return path
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file under a temporary name, then rename it.
-
-    The name is always the same, so that what a killed process left is overwritten; whoever writes holds a lock.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def is_recorded(cell: Cell, folder: Path) -> bool:
@@ -196,7 +186,7 @@ def fault(cell: Cell, folder: Path) -> str | None:
     """What is wrong with the file at the address of ``cell``: it is damaged, or another's. None if nothing is wrong."""
     path = cell.path(folder)
     try:
-        _compare_params(_load(path), cell, path)
+        _compare_params(load(path), cell, path)
     except RecordError as error:
         return str(error)
     return None
@@ -215,23 +205,23 @@ def read(cell: Cell, folder: Path | None = None) -> Record:
     path = cell.path(folder)
     if not path.exists():
         raise RecordError(f"no record of {cell} in {folder}; compute it: python -m companion run {cell.study}")
-    content = _load(path)
+    content = load(path)
     _compare_params(content, cell, path)
     for file, md5 in content["provenance"].get("data", {}).items():
         if (here := data.checksum_at_hand(file)) not in (None, md5):
             raise RecordError(f"{path} was made from a {file} with MD5 {md5}, but the one at hand has {here}")
-    return Record(_decode(content["values"]), content["provenance"], content["code"], content["version"])
+    return Record(content["values"], content["provenance"], content["code"], content["version"])
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """The content of a record whose digest is right."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = content.pop("sha256")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise RecordError(f"{path} is not a record ({error}); delete it and run the study again") from error
-    if found != _digest(content):
-        raise RecordError(f"{path} was altered after it was written; delete it and run the study again")
+def load(path: Path) -> dict[str, Any]:
+    """What a file holds, which is a record, whoever's it is.
+
+    Raises
+    ------
+    RecordError
+        It is not, or was altered.
+    """
+    content: dict[str, Any] = read_json(path, lambda found: _decoded(_whole(found), path), "is not a record", _FIX)
     return content
 
 
@@ -245,7 +235,7 @@ def refuse_taken(cell: Cell, folder: Path) -> None:
     """
     path = cell.path(folder)
     try:
-        there = _load(path)
+        there = load(path)
         taken = Cell(there["study"], there["stage"], there["params"]).path(folder) == path
     except (RecordError, OSError):
         return  # nothing is there, or nothing that could be used
@@ -406,8 +396,88 @@ def commit(files: tuple[str, ...]) -> str:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """SHA-256 of what JSON can hold, whatever the order of its names."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file under a temporary name, then rename it.
+
+    The name is always the same, so that what a killed process left is overwritten; whoever writes holds a lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_json(path: Path, opened: Callable[[Any], Any], otherwise: str, fix: str) -> Any:
+    """What ``opened`` makes of the content of a JSON file, whatever was done to the file.
+
+    Parameters
+    ----------
+    path : Path
+    opened : callable
+        Takes the content and returns what is wanted of it. Its errors mean that the file is damaged. Such as a
+        ``fastjsonschema.compile(schema)``, which refuses content of another form.
+    otherwise, fix : str
+        For the message, such as "is not a record" and "delete it".
+
+    Raises
+    ------
+    RecordError
+        The file is damaged: one line that names it, and says why and what to do.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return opened(json.loads(text, parse_constant=_finite, parse_float=_finite))
+    # What json, base64, zlib and numpy raise for content that is not what they expect.
+    except (ValueError, TypeError, OverflowError, RecursionError, zlib.error) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RecordError(f"{path} {otherwise} ({reason}); {fix}") from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number of JSON")
+    return number
+
+
+def form(**names: Any) -> dict[str, Any]:
+    """Schema of a JSON object that has these names, each with a schema or the name of a type."""
+    properties = {name: {"type": kind} if isinstance(kind, str) else kind for name, kind in names.items()}
+    return {"type": "object", "properties": properties, "required": list(names)}
+
+
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+# Where a record or a page comes from. Which of these names it has depends on what made it.
+PROVENANCE = form(
+    date="string", commit="string", python="string", device="string", versions=TEXTS, threads="integer",
+    seconds="number", cpu_seconds="number", data=TEXTS,
+) | {"required": []}  # fmt: skip
+_check_record = fastjsonschema.compile(
+    form(
+        format={"const": FORMAT}, study="string", stage="string", params="object", version="integer", code="string",
+        provenance=PROVENANCE, values="object", sha256="string",
+    )
+)  # fmt: skip
+_check_array = fastjsonschema.compile(
+    form(dtype="string", shape={"type": "array", "items": {"type": "integer", "minimum": 0}}, zlib="string")
+)
+
+
+def _whole(content: Any) -> dict[str, Any]:
+    """The content of a record without its digest, which was right."""
+    _check_record(content)
+    found = content.pop("sha256")
+    if found != digest(content):
+        raise ValueError("it was altered after it was written")
+    return dict(content)
 
 
 def encode(value: Any) -> Any:
@@ -422,10 +492,43 @@ def encode(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _decode(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {"dtype", "shape", "zlib"}:
-            packed = zlib.decompress(base64.b64decode(value["zlib"]))
-            return np.frombuffer(packed, value["dtype"]).reshape(value["shape"])
-        return {name: _decode(item) for name, item in value.items()}
-    return [_decode(item) for item in value] if isinstance(value, list) else value
+class _Names(dict[str, Any]):
+    """Part of a record. To ask for a name that it lacks is an error that names the file."""
+
+    def __init__(self, items: Mapping[str, Any], path: Path) -> None:
+        super().__init__(items)
+        self.path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise RecordError(f"{self.path} has no {name!r}; {_FIX}")
+
+
+def _decoded(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The content of a record with its arrays as arrays."""
+    room = _LARGEST
+
+    def decode(value: Any) -> Any:
+        nonlocal room
+        if isinstance(value, dict) and value.keys() == {"dtype", "shape", "zlib"}:
+            found = _array(value, room)
+            room -= found.nbytes
+            return found
+        if isinstance(value, dict):
+            return _Names({name: decode(item) for name, item in value.items()}, path)
+        return [decode(item) for item in value] if isinstance(value, list) else value
+
+    return {**content, "values": decode(content["values"]), "provenance": decode(content["provenance"])}
+
+
+def _array(value: Mapping[str, Any], room: int) -> np.ndarray:
+    """An array that was packed by `encode`, of at most ``room`` bytes: a small file may expand to a very large one."""
+    _check_array(value)
+    dtype, shape = np.dtype(value["dtype"]), value["shape"]
+    size = math.prod(shape) * dtype.itemsize
+    if size > room:
+        raise ValueError(f"its arrays have more than {_LARGEST // 2**20} MiB")
+    stream = zlib.decompressobj()
+    packed = stream.decompress(base64.b64decode(value["zlib"], validate=True), size + 1)
+    if len(packed) != size or not stream.eof:
+        raise ValueError(f"an array has other than the {size} bytes of its shape {shape}")
+    return np.frombuffer(packed, dtype).reshape(shape)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import fastjsonschema
 import numpy as np
 
 from companion import records, witness
 from companion.claims import STATE_WORDS, VERDICTS, Verdict
-from companion.records import Cell, Record, Results
+from companion.records import Cell, Record, Results, form
 
 #: What the data sets are called in text.
 DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "digits"}
@@ -39,7 +39,7 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
             f"<td>{_badge(row)}<br>{escape(row.value)}<br><small>{escape(row.interval)}{_caveat(row)}</small></td>"
             for row in rows
         )
-        lines.append(f"<tr><td><strong>{first.id}</strong> {escape(first.statement)}</td>{cells_of_row}</tr>")
+        lines.append(f"<tr><td><strong>{escape(first.id)}</strong> {escape(first.statement)}</td>{cells_of_row}</tr>")
     return f'<table class="table verdicts"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
@@ -63,7 +63,7 @@ def verdict_box(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
         for name, row in rows.items()
     )
     return (
-        f'<div class="admonition verdict"><p class="admonition-title">Claim {id}: {escape(first.statement)}</p>'
+        f'<div class="admonition verdict"><p class="admonition-title">Claim {escape(id)}: {escape(first.statement)}</p>'
         f"{lines}<p><small>Rule: {escape(first.rule)}</small></p></div>"
     )
 
@@ -146,6 +146,10 @@ def durations(results: Results, stages: Mapping[str, str]) -> str:
     return table(("Stage", "Seeds", "Pieces of work", "Each", "Together"), rows)
 
 
+_ROW = form(what="string", unit="string", reference="number", ours="number", ratio="number")
+_check_benchmarks = fastjsonschema.compile(form(rows={"type": "array", "items": _ROW}))
+
+
 def benchmarks(*names: str) -> str:
     """What ``benchmarks/`` measured last, as an HTML table: processor time or memory of the usual call and of ours.
 
@@ -158,13 +162,16 @@ def benchmarks(*names: str) -> str:
     ------
     ValueError
         A name without a result.
+    RecordError
+        A result is damaged.
     """
     rows = []
     files = sorted((records.ROOT / "benchmarks" / "results").glob("*.json"))
     if unknown := sorted(set(names) - {path.stem for path in files}):
         raise ValueError(f"no benchmark is called {unknown[0]!r}; there are {', '.join(path.stem for path in files)}")
     for path in [path for path in files if not names or path.stem in names]:
-        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        found = records.read_json(path, _check_benchmarks, "is no result of a benchmark", "restore it, or `make bench`")
+        for row in found["rows"]:
             usual, ours = (f"{row[name]:.3g} {row['unit']}" for name in ("reference", "ours"))
             rows.append((f"{path.stem}: {row['what'].replace('_', ' ')}", usual, ours, f"{row['ratio']:.3g} ×"))
     return table(("What", "Usual call", "Ours", "Ratio"), rows) if rows else "<p>Nothing was measured yet.</p>"

@@ -24,12 +24,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fastjsonschema
 import numpy as np
 from filelock import SoftFileLock
 
 from companion import records
 from companion.fingerprint import below, differences, fingerprint
-from companion.records import Cell, RecordError
+from companion.records import Cell, RecordError, form
 from companion.workers import Processes
 from modutils import data
 
@@ -70,15 +71,32 @@ def read(study: str, stage: str, folder: Path) -> dict[str, Any]:
     path = path_of(study, stage, folder)
     if not path.exists():
         return {"study": study, "stage": stage, "version": 1, "fingerprints": {}, "checks": []}
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if (found["study"], found["stage"]) != (study, stage):
-            raise ValueError(f"it belongs to {found['study']}/{found['stage']}")
-        if not isinstance(found["fingerprints"], dict) or not isinstance(found["checks"], list):
-            raise ValueError("its parts have other types")
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is no witness of a stage ({error}); restore it from git, or delete it") from error
+
+    def opened(content: Any) -> Any:
+        _check_witness(content)
+        if (content["study"], content["stage"]) != (study, stage):
+            raise ValueError(f"it belongs to {content['study']}/{content['stage']}")
+        return content
+
+    found: dict[str, Any] = records.read_json(
+        path, opened, "is no witness of a stage", "restore it from git, or delete it"
+    )
     return found
+
+
+_FINGERPRINT = form(
+    commit="string", module="string", packages={"type": "array", "items": {"type": "string"}}, definitions=records.TEXTS
+)
+_CHECK = form(**{"from": "string", "to": "string", "equal": "boolean"})
+_check_witness = fastjsonschema.compile(
+    form(
+        study="string",
+        stage="string",
+        version="integer",
+        fingerprints={"type": "object", "additionalProperties": _FINGERPRINT},
+        checks={"type": "array", "items": _CHECK},
+    )
+)
 
 
 def register(study: str, stage: str, folder: Path) -> None:
@@ -167,11 +185,8 @@ def _missing(cell: Cell, folder: Path) -> tuple[str, int]:
 
 @lru_cache(maxsize=4096)
 def _origin(path: Path, changed: int) -> tuple[str, int]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content["code"], content["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is not a record ({error}); delete it and run the study again") from error
+    content = records.load(path)
+    return content["code"], content["version"]
 
 
 def _state(digest: str, version: int, study: str, stage: str, witness: Mapping[str, Any]) -> str:

@@ -181,10 +181,12 @@ def note_read(found: Mapping[str, str]) -> None:
 def checksum_at_hand(file: str) -> str | None:
     """Checksum of a file as it is here, by its name in :func:`checksums`; None if it is not expanded here."""
     name, _, part = file.partition("/")
-    if name == "digits":
+    if name == "digits" and part in SPLITS:
         return checksums(name, part)[file]
-    path = cache_folder() / "data" / _FOLDERS.get(name, name) / "raw" / part
-    if name not in _FOLDERS or not path.is_file():
+    if part not in _MD5.get(name, ()):
+        return None
+    path = cache_folder() / "data" / _FOLDERS[name] / "raw" / part
+    if not path.is_file():
         return None
     return _md5_cached(path, path.stat().st_mtime_ns, path.stat().st_size)
 

@@ -161,12 +161,12 @@ def test_claims_page_shows_rule_finding_and_reason(monkeypatch: pytest.MonkeyPat
     import modules_book
 
     found = [
-        Verdict("X1", "p2020", "Units | matter.", "42 %", "above 40 %", "45 %", "[41, 49]", "holds", "It is."),
+        Verdict("X1", "p2020", "Units | <b>matter</b>.", "42 %", "above 40 %", "45 %", "[41, 49]", "holds", "It is."),
         Verdict("X2", "p2020", "More.", "up", "rises", "-1", "", "does not hold", "It falls."),
     ]
     text = "\n".join(modules_book.claims_markdown(found))
     assert "2 claims: 1 holds, 1 does not hold." in text
-    assert r"| [X1](#claim-X1) | Units \| matter. | {bdg-success}`holds` | 45 % ([41, 49]) |" in text
+    assert r"| [X1](#claim-X1) | Units \| \<b\>matter\</b\>. | {bdg-success}`holds` | 45 % (\[41, 49\]) |" in text
     for part in ("42 %", "above 40 %", "It is.", "It falls.", "(claim-X2)="):
         assert part in text
 

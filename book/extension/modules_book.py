@@ -54,14 +54,14 @@ def status_markdown() -> list[str]:
         where, chapter = made["provenance"], f"{{doc}}`/notebooks/{path.stem}`"
         commit, _, changes = where["commit"].partition(" with ")
         short = f"{commit[:7]} with {changes}" if changes else commit[:7]
-        rows.append((chapter, where["date"], f"{made['seconds']:.0f} s", short))
+        rows.append((chapter, _text(where["date"]), f"{made['seconds']:.0f} s", _text(short)))
         versions = {"Python": where["python"]} | where["versions"]
         details += [
             "",
             f"**{chapter}**",
-            f"- Device: {where['device']}",
-            f"- Parameters: {', '.join(f'`{name} = {value!r}`' for name, value in made['parameters'].items())}",
-            f"- Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
+            f"- Device: {_text(where['device'])}",
+            f"- Parameters: {', '.join(_code(f'{name} = {value!r}') for name, value in made['parameters'].items())}",
+            f"- Versions: {_text(', '.join(f'{name} {version}' for name, version in versions.items()))}",
         ]
     return [*_table(("Chapter", "Executed", "Duration", "Commit"), rows), *details]
 
@@ -97,17 +97,17 @@ def claims_markdown(found: Iterable[Verdict]) -> list[str]:
         lines += [f":::{{rubric}} {{cite:t}}`{paper}`", ":::", "", f"{len(rows)} claims: {summary}.", ""]
         lines += _table(
             ("Claim", "Statement", "Verdict", "Ours"),
-            [(f"[{row.id}](#claim-{row.id})", row.statement, _badge(row), _ours(row)) for row in rows],
+            [(f"[{row.id}](#claim-{row.id})", _text(row.statement), _badge(row), _ours(row)) for row in rows],
         )
         for row in rows:
             lines += [
                 "",
                 f"(claim-{row.id})=",
-                f"**{row.id}: {row.statement}** {_badge(row)}",
-                f"- *Published:* {row.published}",
-                f"- *Rule:* {row.rule}",
+                f"**{row.id}: {_text(row.statement)}** {_badge(row)}",
+                f"- *Published:* {_text(row.published)}",
+                f"- *Rule:* {_text(row.rule)}",
                 f"- *Ours:* {_ours(row)}",
-                f"- *Why:* {row.why}",
+                f"- *Why:* {_text(row.why)}",
             ]
         lines.append("")
     return lines
@@ -165,13 +165,24 @@ def _badge(row: Verdict) -> str:
 
 
 def _ours(row: Verdict) -> str:
-    text = f"{row.value} ({row.interval})" if row.interval else row.value
-    return f"{text} *{row.caveat}*" if row.caveat else text
+    text = _text(f"{row.value} ({row.interval})" if row.interval else row.value)
+    return f"{text} *{_text(row.caveat)}*" if row.caveat else text
+
+
+def _text(text: str) -> str:
+    """As Markdown that shows just this text: what claims and records say is no markup."""
+    return re.sub(r"([\\`*_{}\[\]<>|$~^&!])", r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """As Markdown that shows just this text as code."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {' '.join(text.split())} {fence}"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+    """Cells are Markdown."""
+    return ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rows)]
 
 
 def _parse(directive: SphinxDirective, markdown: Sequence[str]) -> list[nodes.Node]:

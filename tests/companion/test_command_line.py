@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from companion import claims, records, sweeps
+from companion import claims, records, sweeps, witness
 from companion.__main__ import main
 from companion.records import Cell
 from conftest import Toy
@@ -21,6 +21,15 @@ from conftest import Toy
         (["run", "alchemy"], "study='alchemy' is unknown; choose one of biclustering"),
         (["run", "biclustering", "--scale", "huge"], "scale='huge' is unknown; choose 'quick' or 'paper'"),
         (["run", "biclustering", "--stages", "dream"], "--stages dream: no such stage in biclustering"),
+        (
+            ["run", "biclustering", "--stages", "train", "dream", "pictures", "awake"],
+            "--stages awake dream: no such stage in biclustering; it has train, structure",
+        ),
+        (["verify", "--stages", "dream", "awake"], "--stages awake dream: no such stage in any study; it has train"),
+        (["claims", "alchemy"], "study='alchemy' is unknown"),
+        (["claims", "biclustering", "--scale", "huge"], "scale='huge' is unknown"),
+        (["status", "--scale", "huge"], "scale='huge' is unknown"),
+        (["claims", "--dataset", "svhn"], "dataset='svhn' is not part of scale 'paper'; there are mnist"),
         (["run", "biclustering", "--workers", "0", "--output", "nowhere"], "workers=0 must be at least 1"),
         (["verify", "biclustering", "--cells", "0"], "count=0 must be at least 1"),
         (["verify", "alchemy"], "study='alchemy' is unknown"),
@@ -81,6 +90,18 @@ def test_status_computes_nothing_and_counts(
     }
     assert json.loads(capsys.readouterr().out) == [row]
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*.json")) == before
+
+
+def test_status_names_six_definitions_and_counts_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for count, shown in ((0, "current"), (6, "changed  a, b, c, d, e, f"), (9, "changed  a, b, c, d, e, f and 3 more")):
+        row = witness.StageStatus("toy", "double", 3, 2, shown.split()[0], tuple("abcdefghi"[:count]))
+        monkeypatch.setattr(witness, "status", lambda cells, folder, row=row: [row])
+        assert main(["status", "biclustering"]) == 0
+        assert capsys.readouterr().out.rstrip("\n").endswith(f"2 of 3  {shown}")
+        assert main(["status", "biclustering", "--format", "json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)[0]["definitions"]) == count
 
 
 def test_status_of_the_committed_record_covers_every_stage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from companion import execution, records
 from companion.__main__ import main
 from companion.execution import NotebookError, execute, find_executed, is_current, parameters_of
 from conftest import ROOT
@@ -107,6 +109,19 @@ def test_what_is_computed_shows_its_progress_to_a_reader_and_not_on_a_page(
         assert ("1/1" in errors) == bool(errors) == shown
 
 
+def test_a_kernel_listens_to_this_machine_alone(chapter: Path, tmp_path: Path) -> None:
+    chapter.write_text(
+        GOOD
+        + """
+# %%
+import psutil
+
+print({each.laddr.ip for each in psutil.Process().net_connections() if each.status == "LISTEN"})
+"""
+    )
+    assert printed(execute(chapter, tmp_path / "small.ipynb")).splitlines()[1] == "{'127.0.0.1'}"
+
+
 def test_parameters_of(chapter: Path) -> None:
     assert parameters_of(chapter) == {"scale": "paper", "count": 3}
 
@@ -191,18 +206,96 @@ def test_the_reader_of_the_book_names_the_chapter(monkeypatch: pytest.MonkeyPatc
         modules_book.read_executed(text)
 
 
-def test_is_current_sees_every_input(executed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _is_current(source: Path, output: Path) -> bool:
+    """By both who ask: `execute`, and the book."""
+    for_execute = is_current(source, output)
+    try:
+        for_book = find_executed(source.read_text(), output.parent) is not None
+    except ValueError:
+        for_book = False
+    assert for_execute == for_book
+    return for_execute
+
+
+def test_both_see_every_input(executed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = executed.parent.parent / "small.py"
-    assert is_current(source, executed)
+    assert _is_current(source, executed)
     assert not is_current(source, tmp_path / "absent.ipynb")
     assert not is_current(source, executed, parameters={"count": 4})
     changed = tmp_path / "small.py"
     changed.write_text(GOOD + "\n")
-    assert not is_current(changed, executed)
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "record.json").write_text("{}")
+    assert not _is_current(changed, executed)
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "_packages", lambda: [("numpy", "1")])
+        assert not _is_current(source, executed)
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "device_name", lambda: "another")
+        assert not _is_current(source, executed)
+    assert _is_current(source, executed)
+
+
+def test_a_page_is_current_only_with_its_own_record(
+    chapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "results" / "toy" / "record.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("1")
     monkeypatch.setenv("MODUTILS_RESULTS", str(tmp_path / "results"))
-    assert not is_current(source, executed)
+    output = execute(chapter, tmp_path / "out" / "small.ipynb")
+    assert _is_current(chapter, output)
+    (record.parent / ".lock").touch()  # of a run that goes on
+    assert _is_current(chapter, output)
+    record.write_text("2")
+    os.utime(record, ns=(0, 0))
+    assert not _is_current(chapter, output)
+    with pytest.raises(ValueError, match="or it, the record, the code or the packages have changed since"):
+        find_executed(GOOD, output.parent)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("paper 3 ", "paper 4 "),  # an output
+        ("print(scale", "print( scale"),  # the source that is shown beside it
+        ('"seconds": ', '"seconds": 1'),
+        ('"commit": "', '"commit": "0'),
+    ],
+)
+def test_a_page_is_current_only_with_its_own_outputs(
+    executed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str
+) -> None:
+    source, altered = executed.parent.parent / "small.py", tmp_path / "small.ipynb"
+    assert old in executed.read_text()
+    altered.write_text(executed.read_text().replace(old, new, 1))
+    assert not _is_current(source, altered)
+    line = f"{altered} is not a notebook as it was executed (it was altered after it was executed); "
+    assert capsys.readouterr().err == f"{line}the chapter must be executed again\n"
+    with pytest.raises(ValueError) as caught:
+        find_executed(GOOD, tmp_path)
+    assert str(caught.value).startswith(line)
+
+
+def test_what_is_truncated_is_executed_again(
+    executed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, cut = executed.parent.parent / "small.py", tmp_path / "small.ipynb"
+    cut.write_bytes(executed.read_bytes()[:-100])
+    assert main(["execute", str(source), "--output", str(tmp_path)]) == 0
+    printed_lines = capsys.readouterr()
+    assert printed_lines.err.startswith(f"{cut} is not a notebook as it was executed (")
+    assert printed_lines.err.count("\n") == 1
+    assert "executing" in printed_lines.out
+    assert _is_current(source, cut)
+
+
+def test_lab_listens_to_this_machine_alone() -> None:
+    assert "jupyter lab --ip 127.0.0.1\n" in (ROOT / "Makefile").read_text()
+
+
+def test_a_damaged_page_of_another_chapter_hides_none(executed: Path, tmp_path: Path) -> None:
+    shutil.copy(executed, tmp_path / "small.ipynb")
+    (tmp_path / "another.ipynb").write_text("")
+    assert find_executed(GOOD, tmp_path).metadata["modutils"]["source"] == "small.py"
 
 
 def test_command_executes_only_what_changed(chapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,6 +313,13 @@ def test_command_executes_only_what_changed(chapter: Path, tmp_path: Path, capsy
         (["absent.py"], "absent.py is not a percent-format Jupytext script"),
         (["-p", "count"], "'count' is not of the form NAME=VALUE"),
         (["-p", "cuont=1"], "small.py has no parameter cuont; it has scale, count"),
+        (["-p", "count={1,2}"], "parameter count={1, 2} cannot be kept in a notebook, which is JSON; give a text, "),
+        (["-p", "count=b'1'"], "parameter count=b'1' cannot be kept"),
+        (["-p", "count=[1j]"], "parameter count=[1j] cannot be kept"),
+        (["-p", "count=1e999"], "parameter count=inf cannot be kept"),
+        (["-p", "count={1: 2}"], "parameter count={1: 2} cannot be kept"),
+        (["-p", "count=..."], "parameter count=Ellipsis cannot be kept"),
+        (["--output", "chapters/small.py"], "--output chapters/small.py is a file; name a folder"),
     ],
 )
 def test_command_fails_in_one_line(
@@ -228,7 +328,9 @@ def test_command_fails_in_one_line(
     chapter: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     named = [] if arguments == ["absent.py"] else [str(chapter)]
     assert main(["execute", "--output", str(tmp_path / "out"), *named, *arguments]) == 1
     error = capsys.readouterr().err

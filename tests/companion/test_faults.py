@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import signal
@@ -242,5 +243,5 @@ def test_kills_at_random_moments_change_no_bit(tmp_path: Path) -> None:
     disturbed.finish()
     for seed in range(4):
         cell = Cell("toy", "fitted", {"log": str(undisturbed.log), "seed": seed})
-        one, other = (records._load(cell.path(run.output)) for run in (undisturbed, disturbed))
+        one, other = (json.loads(cell.path(run.output).read_text()) for run in (undisturbed, disturbed))
         assert one["values"] == other["values"]

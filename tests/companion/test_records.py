@@ -49,7 +49,9 @@ def test_arrays_are_kept_exactly(dtype: str, tmp_path: Path) -> None:
 def test_an_altered_record_is_refused(tmp_path: Path) -> None:
     path = _write(tmp_path)
     path.write_text(path.read_text().replace('"value": 6', '"value": 7'))
-    with pytest.raises(RecordError, match=r"3-0.json was altered"):
+    with pytest.raises(
+        RecordError, match=r"3-0.json is not a record \(it was altered after it was written\); delete it and run"
+    ):
         records.read(CELL, tmp_path)
     path.write_text(path.read_text()[:50])
     with pytest.raises(RecordError, match=r"3-0.json is not a record"):

@@ -36,6 +36,28 @@ def test_one_claim_with_its_rule() -> None:
         reports.verdict_box({"MNIST": [_verdict("B1")]}, "B9")
 
 
+def test_texts_are_no_markup(tmp_path: Path) -> None:
+    """Of claims, of data sets, and of records: a browser shows them as they are, and makes no element of them."""
+    text = "<script>alert(1)</script> | `a` $b$ {glue}`c` & <b>"
+    verdict = Verdict(text, text, text, text, text, text, text, "holds", text, text, {text: (1, 2)})
+    cell = Cell("biclustering", "pictures", {"dataset": text, "seed": 0})
+    provenance = dict.fromkeys(("date", "commit", "python", "device"), text) | {"versions": {text: text}, "threads": 1}
+    records.write(cell, {}, provenance | {"data": {text: text}, "cpu_seconds": 1}, tmp_path)
+    results = Results([cell], tmp_path)
+    shown = {
+        reports.verdict_table({text: [verdict]}): 6,
+        reports.verdict_box({text: [verdict]}, text): 8,
+        reports.origin_box(results, text, text, committed=True): 3,
+        reports.origin_table(results): 7,
+        reports.durations(results, {"pictures": text}): 1,
+        reports.table([text], [[text]]): 2,
+    }
+    for html, times in shown.items():
+        soup = BeautifulSoup(html, "html.parser")
+        assert soup.text.count(text) >= times, html
+        assert not soup.select("script, b")
+
+
 def _write(cell: Cell, folder: Path, seconds: float, values: dict[str, float]) -> None:
     provenance = records.provenance(cell) | {"seconds": seconds, "cpu_seconds": seconds, "data": {"file": "md5"}}
     records.write(cell, values, provenance, folder)
