@@ -137,7 +137,7 @@ def execute(
                 parameters=injected,
                 kernel_name="python3",
                 cwd=source.parent,
-                progress_bar=False,
+                progress_bar=sys.stderr.isatty(),
                 execution_timeout=timeout,
                 config=Config(KernelManager=_KERNEL, AsyncKernelManager=_KERNEL),
             )
