@@ -20,7 +20,7 @@ from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from companion import study
+from companion import records, study
 from companion.claims import VERDICTS, Verdict, as_csv, as_json
 from companion.execution import find_executed
 from companion.records import results_folder
@@ -115,7 +115,7 @@ def claims_markdown(found: Iterable[Verdict]) -> list[str]:
 
 def scaling_markdown() -> list[str]:
     """How the cost of the library's main calls grows with what they are given, as ``benchmarks/`` measured it last."""
-    found = json.loads((ROOT / "benchmarks" / "results" / "scaling.json").read_text(encoding="utf-8"))
+    found = json.loads((records.ROOT / "benchmarks" / "results" / "scaling.json").read_text(encoding="utf-8"))
     rows = [
         (
             row["what"],
