@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 from collections.abc import Callable
@@ -36,7 +35,7 @@ class Processes(Executor):
     It differs from ``concurrent.futures.ProcessPoolExecutor`` where that one loses work. A process that is killed, as
     when memory runs out, fails its own call and is replaced. Processes do not see interrupts, so that what is in hand
     is done before the pool ends; left by an exception, the pool ends them at once. They end with their parent, however
-    that ends. Exceptions that cannot be sent arrive as ``RuntimeError`` with their text.
+    that ends. What a call raises arrives as ``RuntimeError`` with its kind and text.
 
     Parameters
     ----------
@@ -98,7 +97,7 @@ class Processes(Executor):
             self._own.worker = None
             raise WorkerDiedError(self._bury(worker)) from broken
         if error is not None:
-            raise error
+            raise RuntimeError(error)
         return result
 
     def _start(self) -> _Worker:
@@ -135,13 +134,11 @@ def _serve(connection: Connection) -> None:
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError):
         while True:
-            received = connection.recv_bytes()
+            function, args, kwargs = connection.recv()
             try:
-                function, args, kwargs = pickle.loads(received)  # sent by the parent, and by nobody else
-                answer = pickle.dumps((None, function(*args, **kwargs)))
-            except Exception as error:  # raised again by the parent
-                answer = _packed(error)
-            connection.send_bytes(answer)
+                connection.send((None, function(*args, **kwargs)))
+            except Exception as error:  # the parent raises; as text, since not every exception can be sent
+                connection.send((f"{type(error).__name__}: {error}", None))
 
 
 def _end_with_parent() -> None:
@@ -149,13 +146,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _packed(error: Exception) -> bytes:
-    """The exception if it can be sent, else its text."""
-    try:
-        packed = pickle.dumps((error, None))
-        pickle.loads(packed)
-    except Exception:  # whatever a foreign exception does when it is taken apart or put together
-        return pickle.dumps((RuntimeError(f"{type(error).__name__}: {error}"), None))
-    return packed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
@@ -28,7 +29,7 @@ class Run:
         self.command += ["--output", str(self.output), "--workers", str(workers)]
 
     def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -36,6 +37,8 @@ class Run:
             text=True,
             start_new_session=True,
         )
+        atexit.register(process.kill)  # if a test fails before it ends
+        return process
 
     def finish(self) -> str:
         """Run to the end, and look that it is one."""

@@ -129,7 +129,7 @@ def test_who_computes_a_cell_elsewhere_is_named(tmp_path: Path, toy: Toy, capsys
     )
 
 
-def test_an_exception_that_cannot_be_sent_is_told(tmp_path: Path) -> None:
+def test_an_exception_that_cannot_be_sent_is_told() -> None:
     with Processes(1) as executor:
         with pytest.raises(RuntimeError, match="Unsendable: 1 and 2"):
             executor.submit(_raise_unsendable).result()
