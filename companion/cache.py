@@ -33,16 +33,21 @@ def networks(cell: Cell, train: Callable[[], Mapping[Cell, Any]], *, together: s
     path = path_of(cell)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.parent / f".{together or cell.label}.lock"):
-        if (found := _storage.load(path)) is None:
+        if (found := _load(cell)) is None:
             with data.reading() as read:
                 made = train()
             for other, content in made.items():
-                _storage.save(path_of(other), {"content": content, "data": read})
-            found = _storage.load(path)
+                _storage.save(path_of(other), {"name": path_of(other).name, "content": content, "data": read})
+            found = _load(cell)
     if found is None:
         raise RuntimeError(f"training of {cell} left nothing in {path}")
     data.note_read(found["data"])
     return found["content"]
+
+
+def _load(cell: Cell) -> Any:
+    path = path_of(cell)
+    return _storage.load(path, "content", "data", name=path.name)
 
 
 def path_of(cell: Cell, suffix: str = "npz") -> Path:

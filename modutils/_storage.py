@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,13 @@ from torch import Tensor
 
 
 def save(path: Path, content: Any) -> None:
-    """Write nested dictionaries, lists and tuples of tensors, arrays, numbers, strings, booleans and None."""
+    """Write nested dictionaries, lists and tuples of tensors, arrays, numbers, strings, booleans and None.
+
+    Raises
+    ------
+    TypeError
+        Something else is among them, such as an array of objects.
+    """
     arrays: dict[str, np.ndarray] = {}
     structure = json.dumps(_take_apart(content, arrays))
     archive = io.BytesIO()
@@ -40,20 +47,31 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def load(path: Path) -> Any:
-    """What was saved, or None if there is no file or it is damaged, which a line on stderr says.
+def load(path: Path, *parts: str, **same: Any) -> Any:
+    """What was saved, or None if there is no file or not the one that is meant, which a line on stderr says.
 
-    Tensors are on the CPU; tuples come back as lists.
+    With ``parts`` and ``same`` a mapping is meant that has these keys, and no others, and for those in ``same`` this
+    value. Tensors are on the CPU; tuples come back as lists.
     """
     if not path.exists():
         return None
     digest, _, packed = path.read_bytes().partition(b"\n")
-    if hashlib.sha256(packed).hexdigest().encode() != digest:
-        print(f"{path} is damaged and is passed over; its content is computed anew", file=sys.stderr)
+    wrong = "" if hashlib.sha256(packed).hexdigest().encode() == digest else "is damaged"
+    if not wrong:
+        try:
+            with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            found = _put_together(json.loads(arrays.pop("structure").tobytes()), arrays)
+        except (AttributeError, KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
+            wrong = f"is no file of ours ({type(error).__name__})"
+    if not wrong and (parts or same):
+        meant = isinstance(found, dict) and found.keys() == {*parts, *same}
+        if not meant or any(found[name] != value for name, value in same.items()):
+            wrong = "holds something else"
+    if wrong:
+        print(f"{path} {wrong} and is passed over; its content is computed anew", file=sys.stderr)
         return None
-    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return _put_together(json.loads(arrays.pop("structure").tobytes()), arrays)
+    return found
 
 
 def _array(value: Tensor | np.ndarray) -> np.ndarray:
@@ -64,6 +82,8 @@ def _take_apart(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, Tensor | np.ndarray):
         name = f"array{len(arrays)}"
         arrays[name] = _array(value)
+        if arrays[name].dtype.hasobject:
+            raise TypeError("an array of objects is not kept: reading it could run code")
         return {"tensor" if isinstance(value, Tensor) else "array": name}
     if isinstance(value, Mapping):
         return {"items": [[key, _take_apart(item, arrays)] for key, item in value.items()]}
@@ -115,7 +135,7 @@ class Checkpoint:
         ValueError
             The file was written by another call.
         """
-        if self.path is None or (found := load(self.path)) is None:
+        if self.path is None or (found := load(self.path, "call", "state")) is None:
             return None
         theirs = found["call"]
         if different := sorted(k for k in theirs.keys() | self.call.keys() if theirs.get(k) != self.call.get(k)):

@@ -1,11 +1,14 @@
-"""Images to train and dissect networks on: 8×8 digits (embedded), MNIST and Fashion-MNIST (real, verified).
+"""Images to train and dissect networks on: 8×8 digits (embedded), MNIST, Fashion-MNIST and CIFAR-10 (real, verified).
 
-``digits`` ships with scikit-learn and needs nothing. The other two are read through torchvision from, in this order:
-the folder ``root``, the folder in the environment variable ``MODUTILS_DATA``, the cache, a download. Folders follow
+``digits`` ships with scikit-learn and needs nothing. The others are read from, in this order: the folder ``root``, the
+folder in the environment variable ``MODUTILS_DATA``, the cache, a download through torchvision. Folders follow
 torchvision's layout (``MNIST/raw/…``); the published ``.gz`` files are enough, and the folder may be read-only: files
 are expanded into the cache (``MODUTILS_CACHE``, else the user's cache folder). A file enters the cache under a
 temporary name that is then renamed. Its checksum is verified each time it is read; a file that has changed is made
 again.
+
+Of CIFAR-10 a folder may hold a subset instead of the whole set: 1000 training and 200 test images of each class, in
+``CIFAR10-subset``. Which of the two was read, :func:`reading` tells, and the number of images.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
+import numpy as np
 import torch
 from filelock import FileLock
 from sklearn.datasets import load_digits
@@ -35,8 +39,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "test")
 _FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
-NAMES = ("digits", *_FOLDERS)
+NAMES = ("digits", *_FOLDERS, "cifar10")
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 # MD5 of the expanded files, as their authors published them.
 _MD5 = {
@@ -52,7 +57,17 @@ _MD5 = {
         "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
+    "cifar10": {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    },
+    "cifar10-subset": {"cifar10_train10k_test2k.npz": "c624b930eb8dd6bd3cb03763c6257268"},
 }
+_CIFAR10 = {"cifar10": "cifar-10-batches-py", "cifar10-subset": "CIFAR10-subset"}
 _LARGEST = 64 * 2**20  # bytes; the largest published file has 45 MiB
 _FIX = (
     "set MODUTILS_DATA to a folder that holds the published files in torchvision's layout "
@@ -74,12 +89,13 @@ def cache_folder() -> Path:
 def load(
     name: str, split: str, *, root: str | Path | None = None, limit: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Load a data set of grey-scale images in its canonical order.
+    """Load a data set of images in its canonical order.
 
     Parameters
     ----------
-    name : {"digits", "mnist", "fashion-mnist"}
-        ``digits``: 1297 training and 500 test images of 8×8 pixels, a fixed split stratified by class.
+    name : {"digits", "mnist", "fashion-mnist", "cifar10"}
+        ``digits``: 1297 training and 500 test images of 8×8 pixels, a fixed split stratified by class. ``cifar10``: the
+        whole set where it is at hand, else the subset (10 000 and 2000 images), else a download of the whole.
     split : {"train", "test"}
     root : path, optional
         Folder in torchvision's layout; without it ``MODUTILS_DATA``, the cache, or a download.
@@ -89,7 +105,7 @@ def load(
     Returns
     -------
     images : torch.Tensor
-        (N, 1, height, width), float32 in [0, 1].
+        (N, channels, height, width), float32 in [0, 1]; three channels of ``cifar10``, one of the others.
     labels : torch.Tensor
         (N,), int64 in 0…9.
 
@@ -110,6 +126,9 @@ def load(
     _check.choice("split", split, SPLITS)
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit} must be at least 1, or None for all images")
+    if name == "cifar10":
+        pixels, labels = _cifar10(split, root)
+        return pixels[:limit].float() / 255, labels[:limit].clone()
     if name == "digits":
         pixels, labels = _digits(split)
         note_read(checksums(name, split))
@@ -133,7 +152,7 @@ def class_names(name: str) -> tuple[str, ...]:
     ('T-shirt', 'trouser')
     """
     _check.choice("name", name, NAMES)
-    return CLOTHES if name == "fashion-mnist" else tuple("0123456789")
+    return {"fashion-mnist": CLOTHES, "cifar10": THINGS}.get(name, tuple("0123456789"))
 
 
 def checksums(name: str, split: str) -> dict[str, str]:
@@ -143,7 +162,7 @@ def checksums(name: str, split: str) -> dict[str, str]:
     -------
     dict
         Data set and file, such as ``mnist/train-labels-idx1-ubyte``, to the MD5 of the expanded file, as published; for
-        ``digits/train`` and ``digits/test``, of the pixels and labels.
+        ``digits/train`` and ``digits/test``, of the pixels and labels. Of ``cifar10``, those of the whole set.
 
     Raises
     ------
@@ -185,15 +204,19 @@ def checksum_at_hand(file: str) -> str | None:
         return checksums(name, part)[file]
     if part not in _MD5.get(name, ()):
         return None
-    path = cache_folder() / "data" / _FOLDERS[name] / "raw" / part
+    if name in _FOLDERS:
+        path = cache_folder() / "data" / _FOLDERS[name] / "raw" / part
+    else:
+        places = [folder / _CIFAR10[name] / part for folder in _folders(None)]
+        path = next((place for place in places if place.is_file()), places[-1])
     if not path.is_file():
         return None
     return _md5_cached(path, path.stat().st_mtime_ns, path.stat().st_size)
 
 
 def _files(name: str, split: str) -> list[str]:
-    prefix = "train" if split == "train" else "t10k"
-    return [file for file in _MD5[name] if file.startswith(prefix)]
+    prefixes = ("train", "data") if split == "train" else ("t10k", "test")
+    return [file for file in _MD5[name] if file.startswith(prefixes)]
 
 
 @lru_cache(maxsize=2)
@@ -213,6 +236,42 @@ def _idx(name: str, split: str, root: str | Path | None) -> tuple[torch.Tensor, 
     dataset = dataset_class(cache, train=split == "train", download=False)
     note_read(checksums(name, split))
     return dataset.data, dataset.targets
+
+
+def _folders(root: str | Path | None) -> list[Path]:
+    """Where data may be, the first that has them first."""
+    chosen = root or os.environ.get("MODUTILS_DATA")
+    return [*([Path(chosen)] if chosen else []), cache_folder() / "data"]
+
+
+def _cifar10(split: str, root: str | Path | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels (N, 3, 32, 32) uint8 and labels, of the whole set or of the subset."""
+    folders = _folders(root)
+    for folder in folders:
+        if (folder / _CIFAR10["cifar10"]).is_dir():
+            return _whole_cifar10(folder, split, download=False)
+        ((file, md5),) = _MD5["cifar10-subset"].items()
+        path = folder / _CIFAR10["cifar10-subset"] / file
+        if path.exists():
+            if (found := _md5(path)) != md5:
+                raise DataError(f"{path} is altered: its MD5 is {found}, not {md5}; restore it, or remove it")
+            with np.load(path, allow_pickle=False) as archive:
+                pixels, labels = archive[f"x_{split}"], archive[f"y_{split}"]
+            note_read({f"cifar10-subset/{file}": md5})
+            return torch.from_numpy(pixels).movedim(3, 1), torch.from_numpy(labels.astype(np.int64))
+    return _whole_cifar10(folders[-1], split, download=True)
+
+
+def _whole_cifar10(folder: Path, split: str, *, download: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Through torchvision, which verifies every file before it reads any."""
+    fix = "put the published cifar-10-batches-py, or CIFAR10-subset, into the folder that MODUTILS_DATA names"
+    try:
+        dataset = _torchvision_datasets().CIFAR10(folder, train=split == "train", download=download)
+    except (URLError, OSError, RuntimeError) as error:
+        what = "could not be downloaded" if download else f"in {folder} is incomplete or altered"
+        raise DataError(f"CIFAR-10 {what} ({error}); {fix}") from error
+    note_read(checksums("cifar10", split))
+    return torch.from_numpy(dataset.data).movedim(3, 1), torch.tensor(dataset.targets)
 
 
 def _md5(path: Path) -> str:

@@ -258,8 +258,9 @@ def prune(
     """Train ``model`` on while its smallest weights are set to zero, layer by layer; in place, then evaluation mode.
 
     Magnitude pruning along a cubic schedule (Zhu & Gupta 2017, equation 1): after step t of T the share of zeros in the
-    weights of every linear and convolutional layer is sparsity + (start − sparsity)(1 − t / T)³. A weight that is zero
-    stays zero, and weights of exactly the size at which the share is reached go together. Biases are left alone.
+    weights of every linear and convolutional layer is sparsity + (start − sparsity)(1 − t / T)³, rounded to a number of
+    weights. A weight that is zero stays zero; of weights of equal size the first in the layer go first. Biases are left
+    alone.
 
     Parameters
     ----------
@@ -300,9 +301,8 @@ def prune(
         if step % every == 0 or step == total_steps:
             share = sparsity + (start - sparsity) * (1 - step / total_steps) ** 3
             for weight, mask in zip(weights, masks, strict=True):
-                size = (weight * mask).abs()
-                if zeros := round(share * weight.numel()):
-                    mask.mul_(size > size.flatten().kthvalue(zeros).values)
+                smallest = (weight * mask).abs().flatten().argsort(stable=True)[: round(share * weight.numel())]
+                mask.view(-1)[smallest] = 0
         for weight, mask in zip(weights, masks, strict=True):
             weight.mul_(mask)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import torch
 from companion import cache
 from companion.records import Cell
 from conftest import Toy
-from modutils import data
+from modutils import _storage, data
 
 CELL = Cell("toy", "_network", {"seed": 0})
 CONTENT = {
@@ -87,6 +88,26 @@ def test_a_truncated_network_is_trained_again(cut: int, capsys: pytest.CaptureFi
     assert _plain(cache.networks(CELL, train)) == _plain(CONTENT)
     assert train.times == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("change", ["other network", "no archive", "other parts"])
+def test_a_file_that_holds_something_else_is_trained_again(change: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its digest is right, and its content is not what its name says."""
+    train = Training()
+    cache.networks(CELL, train)
+    path = cache.path_of(CELL)
+    if change == "other network":
+        other = Cell("toy", "_network", {"seed": 99})
+        cache.networks(other, Training(other))
+        path.write_bytes(cache.path_of(other).read_bytes())
+    elif change == "no archive":
+        path.write_bytes(hashlib.sha256(b"text").hexdigest().encode() + b"\ntext")
+    else:
+        _storage.save(path, {"name": path.name, "content": 1})
+    assert _plain(cache.networks(CELL, train)) == _plain(CONTENT)
+    assert train.times == 2
+    said = "is no file of ours" if change == "no archive" else "holds something else"
+    assert capsys.readouterr().err.startswith(f"{path} {said}")
 
 
 def test_other_code_trains_anew(toy: Toy) -> None:

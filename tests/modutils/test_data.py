@@ -180,3 +180,62 @@ def test_bad_arguments_are_named(arguments: tuple[str, str, int | None], message
     name, split, limit = arguments
     with pytest.raises(ValueError, match=message):
         data.load(name, split, limit=limit)
+
+
+@pytest.fixture
+def small_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a subset of CIFAR-10 of a few made-up images, and an empty cache."""
+    path = tmp_path / "source" / "CIFAR10-subset" / "cifar10_train10k_test2k.npz"
+    path.parent.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    parts = {
+        f"{kind}_{split}": generator.integers(high, size=(n, *shape), dtype=np.uint8)
+        for split, n in (("train", 6), ("test", 4))
+        for kind, high, shape in (("x", 256, (32, 32, 3)), ("y", 10, ()))
+    }
+    np.savez(path, **parts)  # type: ignore[arg-type]
+    monkeypatch.setitem(data._MD5, "cifar10-subset", {path.name: hashlib.md5(path.read_bytes()).hexdigest()})
+    monkeypatch.setenv("MODUTILS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MODUTILS_DATA", str(tmp_path / "source"))
+    return path
+
+
+def test_the_subset_of_cifar10_is_read_and_named(small_cifar10: Path) -> None:
+    with data.reading() as read:
+        images, labels = data.load("cifar10", "test", limit=3)
+    assert images.shape == (3, 3, 32, 32)
+    assert images.dtype == torch.float32
+    assert labels.dtype == torch.int64
+    with np.load(small_cifar10) as archive:
+        np.testing.assert_array_equal(images[2, 1] * 255, archive["x_test"][2, :, :, 1])
+        assert labels.tolist() == archive["y_test"][:3].tolist()
+    file = f"cifar10-subset/{small_cifar10.name}"
+    assert read == {file: hashlib.md5(small_cifar10.read_bytes()).hexdigest()} == {file: data.checksum_at_hand(file)}
+    assert data.class_names("cifar10")[9] == "truck"
+
+
+def test_an_altered_subset_of_cifar10_is_refused(small_cifar10: Path) -> None:
+    small_cifar10.write_bytes(small_cifar10.read_bytes() + b"0")
+    with pytest.raises(data.DataError, match=r"cifar10_train10k_test2k\.npz is altered"):
+        data.load("cifar10", "train")
+
+
+def test_an_incomplete_cifar10_is_refused_before_anything_in_it_is_read(small_cifar10: Path) -> None:
+    """The published files are pickles: torchvision compares their checksums first."""
+    folder = small_cifar10.parents[1] / "cifar-10-batches-py"
+    folder.mkdir()
+    (folder / "test_batch").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    with pytest.raises(data.DataError, match=r"is incomplete or altered .*cifar-10-batches-py"):
+        data.load("cifar10", "test")
+
+
+def test_a_cifar10_that_cannot_be_downloaded_says_what_to_do(
+    small_cifar10: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    small_cifar10.unlink()
+    monkeypatch.setattr(data._torchvision_datasets().CIFAR10, "download", unreachable)
+    with pytest.raises(data.DataError, match=r"CIFAR-10 could not be downloaded .*no route to host.*MODUTILS_DATA"):
+        data.load("cifar10", "test")
