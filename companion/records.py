@@ -128,6 +128,16 @@ def depends_on_training(cell: Cell, name: str) -> bool:
     return untrained is None or not untrained(cell.stage, cell.params, name)
 
 
+def networks_of(cell: Cell) -> list[Cell]:
+    """The cells of the stage ``train`` that say what training the networks behind a cell took.
+
+    A study names their parameters by a function ``networks_of(stage, params)`` in its module of stages; without one, a
+    cell trains what it needs itself.
+    """
+    named = getattr(importlib.import_module(module_of(cell.study)), "networks_of", lambda *_: [])
+    return [Cell(cell.study, "train", params) for params in named(cell.stage, cell.params)]
+
+
 def results_folder() -> Path:
     """The committed record: ``MODUTILS_RESULTS`` if set, else ``results`` in the repository."""
     if chosen := os.environ.get("MODUTILS_RESULTS"):

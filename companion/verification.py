@@ -84,7 +84,7 @@ def verify(
     """Recompute ``count`` recorded cells, of stages picked at random, and compare them with their records.
 
     Nothing that an earlier run left in the cache is used, except the data files. Cells without record are passed over,
-    and those that took more than ``most_seconds`` of processor time.
+    and those that took more than ``most_seconds`` of processor time, with the training of their networks.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def verify(
         raise ValueError(f"count={count} must be at least 1")
     cells = [cell for cell in cells if records.is_recorded(cell, folder)]
     if most_seconds < math.inf:
-        short = [cell for cell in cells if records.read(cell, folder).cpu_seconds <= most_seconds]
+        short = [cell for cell in cells if _cpu_seconds(cell, folder) <= most_seconds]
     else:
         short = cells
     if not short:
@@ -106,6 +106,15 @@ def verify(
     with _fresh_cache(), tempfile.TemporaryDirectory() as scratch:
         sweeps.run(picked, Path(scratch), executor=executor, progress=progress)
         return [_compare(cell, cells, folder, Path(scratch)) for cell in picked]
+
+
+def _cpu_seconds(cell: Cell, folder: Path) -> float:
+    """Processor time of a cell from scratch; infinite if what its networks took is not recorded."""
+    own = records.read(cell, folder).cpu_seconds
+    networks = [one for one in records.networks_of(cell) if one != cell]
+    if not all(records.is_recorded(one, folder) for one in networks):
+        return math.inf
+    return own + sum(records.read(one, folder).values["training_cpu_seconds"] for one in networks)
 
 
 def _pick(cells: Sequence[Cell], count: int, rng: np.random.Generator) -> list[Cell]:

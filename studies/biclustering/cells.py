@@ -699,6 +699,20 @@ def untrained_values(stage: str, params: Mapping[str, Any], name: str) -> bool:
     return of_data or name in UNTRAINED
 
 
+def networks_of(stage: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Parameters of the cells that train the networks behind a cell."""
+    # In the order of the stage `train`: a label, and so an address, is in the order of the parameters.
+    return [
+        {
+            "dataset": params["dataset"],
+            "model": params["model"],
+            "activation": params.get("activation", "relu"),
+            "regularization": params.get("regularization", REGULARIZATION[params["model"]]),
+            "seed": params["seed"],
+        }
+    ]
+
+
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 

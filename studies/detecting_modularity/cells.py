@@ -367,6 +367,15 @@ def untrained_values(stage: str, params: Mapping[str, Any], name: str) -> bool:
     return of_untrained or name in ("per_class", "planted.layer", "planted.size")
 
 
+def networks_of(stage: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Parameters of the cells that train the networks behind a cell: a stack is trained at once."""
+    if stage in ("blocks", "penalised") or params.get("state") == "untrained":
+        return []
+    kind = params.get("kind", "cnn")
+    kinds = MAIN if kind in MAIN else (kind,)
+    return [{"dataset": params["dataset"], "kind": each, "seed": params["seed"]} for each in kinds]
+
+
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 SEEDS = 5

@@ -495,6 +495,11 @@ def untrained_values(stage: str, params: Mapping[str, Any], name: str) -> bool:
     return (stage == "untrained" and name != "rank_correlation") or (stage in ("follow", "strong") and name == "epochs")
 
 
+def networks_of(stage: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Parameters of the cell that trains the networks behind a cell."""
+    return [dict(params)] if stage in ("modules", "search", "examples", "subsample") else []
+
+
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 FIXED: dict[str, Any] = {"hidden": "64-64", "grid": "all", "regime": "fixed", "epochs": 60}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from companion import records, sweeps, verification
+from companion import records, study, sweeps, verification
 from companion.records import Cell
 from conftest import Toy
 
@@ -186,6 +187,23 @@ def test_what_takes_long_can_be_left_out(tmp_path: Path) -> None:
     assert [found.cell for found in verification.verify([quick, slow], tmp_path, most_seconds=120)] == [quick]
     with pytest.raises(records.RecordError, match=r"nothing to verify: no record in .* took at most -1 s"):
         verification.verify([quick, slow], tmp_path, most_seconds=-1)
+
+
+def test_the_training_of_a_cached_network_counts() -> None:
+    """Of every cell of the record that has networks, their training is recorded, and so is its time."""
+    folder = records.results_folder()
+    for cells in (study.load(name).results().cells for name in study.names()):
+        for cell in cells:
+            if records.is_recorded(cell, folder):
+                assert math.isfinite(verification._cpu_seconds(cell, folder)), cell
+    grid = {"dataset": "mnist", "hidden": "64-64", "grid": "all", "regime": "fixed", "epochs": 60, "seed": 0}
+    search = Cell("upstream_downstream", "search", grid)
+    own = records.read(search, folder).cpu_seconds
+    assert verification._cpu_seconds(search, folder) > own + 100
+    plain = {"dataset": "mnist", "kind": "plain", "state": "pruned", "k": 12, "seed": 0}
+    assert verification._cpu_seconds(Cell("detecting_modularity", "cuts", plain), folder) > 240  # three at once
+    untrained = Cell("detecting_modularity", "cuts", plain | {"state": "untrained"})
+    assert verification._cpu_seconds(untrained, folder) == records.read(untrained, folder).cpu_seconds
 
 
 def test_verify_needs_a_count() -> None:
