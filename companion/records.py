@@ -134,8 +134,9 @@ def networks_of(cell: Cell) -> list[Cell]:
     A study names their parameters by a function ``networks_of(stage, params)`` in its module of stages; without one, a
     cell trains what it needs itself.
     """
-    named = getattr(importlib.import_module(module_of(cell.study)), "networks_of", lambda *_: [])
-    return [Cell(cell.study, "train", params) for params in named(cell.stage, cell.params)]
+    named = getattr(importlib.import_module(module_of(cell.study)), "networks_of", None)
+    found = [] if named is None else named(cell.stage, cell.params)
+    return [Cell(cell.study, "train", params) for params in found]
 
 
 def results_folder() -> Path:

@@ -96,10 +96,7 @@ def verify(
     if count < 1:
         raise ValueError(f"count={count} must be at least 1")
     cells = [cell for cell in cells if records.is_recorded(cell, folder)]
-    if most_seconds < math.inf:
-        short = [cell for cell in cells if _cpu_seconds(cell, folder) <= most_seconds]
-    else:
-        short = cells
+    short = [cell for cell in cells if most_seconds == math.inf or _cpu_seconds(cell, folder) <= most_seconds]
     if not short:
         raise records.RecordError(f"nothing to verify: no record in {folder} that took at most {most_seconds} s")
     picked = _pick(short, count, np.random.default_rng(seed))

@@ -192,8 +192,8 @@ def test_what_takes_long_can_be_left_out(tmp_path: Path) -> None:
 def test_the_training_of_a_cached_network_counts() -> None:
     """Of every cell of the record that has networks, their training is recorded, and so is its time."""
     folder = records.results_folder()
-    for cells in (study.load(name).results().cells for name in study.names()):
-        for cell in cells:
+    for name in ("biclustering", "detecting_modularity", "neural_sculpting", "upstream_downstream"):
+        for cell in study.load(name).results().cells:
             if records.is_recorded(cell, folder):
                 assert math.isfinite(verification._cpu_seconds(cell, folder)), cell
     grid = {"dataset": "mnist", "hidden": "64-64", "grid": "all", "regime": "fixed", "epochs": 60, "seed": 0}
