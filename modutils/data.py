@@ -29,8 +29,6 @@ from urllib.error import URLError
 import numpy as np
 import torch
 from filelock import FileLock
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from modutils import _check
 
@@ -221,6 +219,10 @@ def _files(name: str, split: str) -> list[str]:
 
 @lru_cache(maxsize=2)
 def _digits(split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    # Here, since importing them takes as long as importing torch, and most processes read no digits.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     pixels, labels = load_digits(return_X_y=True)
     parts = train_test_split(pixels.reshape(-1, 8, 8), labels, test_size=500, random_state=0, stratify=labels)
     images, classes = (parts[0], parts[2]) if split == "train" else (parts[1], parts[3])
