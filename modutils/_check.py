@@ -87,16 +87,30 @@ def masks(given: Sequence[Any]) -> list[np.ndarray]:
     return layers
 
 
-def samples(name: str, given: Any) -> None:
-    """A floating point tensor (N, ...) of finite numbers, not empty."""
-    if not isinstance(given, Tensor) or not given.is_floating_point():
-        got = given.dtype if isinstance(given, Tensor) else type(given).__name__
-        raise ValueError(f"{name} is {got}; give a floating point tensor")
+def tensor(given: Any) -> Any:
+    """A numpy array, of any strides, as a tensor; anything else as it is."""
+    return torch.from_numpy(np.require(given, requirements=["C", "W"])) if isinstance(given, np.ndarray) else given
+
+
+def samples(name: str, given: Any, *, integers: bool = False) -> Tensor:
+    """A floating point tensor (N, ...) of finite numbers, not empty, from a tensor or array; with `integers` also ids."""
+    given = tensor(given)
+    if not isinstance(given, Tensor):
+        raise ValueError(
+            f"{name} is {type(given).__name__}; give one floating point tensor (a model of several inputs can be "
+            "wrapped in a module that takes one)"
+        )
+    if given.is_complex() or not (given.is_floating_point() or integers):
+        raise ValueError(
+            f"{name} is {given.dtype}; give a floating point tensor (of token ids there are no gradients: cut the model "
+            "above its embedding)"
+        )
     if given.ndim < 2 or not given.numel():
         raise ValueError(f"{name} has shape {tuple(given.shape)}; (N, ...) with at least one sample is needed")
-    if not finite(given):
+    if given.is_floating_point() and not finite(given):
         wrong = ~given.flatten(1).isfinite().all(1)
         raise ValueError(f"{name} has NaN or infinite entries in sample {int(wrong.int().argmax())}")
+    return given
 
 
 def finite(values: Tensor) -> bool:

@@ -1,27 +1,39 @@
 """Reach into a network: find a layer, see what it gives, put something else there, cut the network at it.
 
 A layer is a submodule or its dotted name. Its *units* are either the *elements* of its output for one sample, in the
-order of `torch.flatten`, or its *channels*. This is the only file of the library that sets hooks; they are gone when a
-call ends, also after an error.
+order of `torch.flatten`, or its *channels*: of (N, channels, height, width) the feature maps, of (N, tokens, features)
+the features, of (N, units) the elements themselves. This is the only file of the library that sets hooks; they are gone
+when a call ends, also after an error.
+
+Threads: while a function of the library runs a network, the calls of other threads wait, since what is put into a
+network is seen by everybody who runs it. Running the same network by oneself in another thread meanwhile is not safe.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from modutils import _check
 
 __all__ = ["UNITS", "channel_elements", "find", "layer_activations", "run", "unit_values"]
 
 UNITS = ("element", "channel")
+#: Picks the logits (N, classes) from what a model returns, where that is something else, or several things.
+Output = Callable[[Any], Tensor]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_LOCK = threading.RLock()
 
 
 def find(model: nn.Module, layer: nn.Module | str) -> nn.Module:
@@ -94,12 +106,61 @@ def run(
     return seen[0], output
 
 
-def probe(model: nn.Module, layer: nn.Module | str, inputs: Tensor, *, before: bool = False) -> tuple[Tensor, Any]:
-    """`run` on the first sample: a ValueError where the layer cannot be used, or the inputs do not fit the model."""
+class _Reached(BaseException):  # no Exception, which a model may catch
+    def __init__(self, value: Tensor):
+        super().__init__()
+        self.value = value
+
+
+def value_of(model: nn.Module, layer: nn.Module | str, inputs: Tensor) -> Tensor:
+    """Value of a layer, with nothing run above it."""
+
+    def stop(value: Tensor) -> Tensor:
+        raise _Reached(value)
+
     try:
-        return run(model, layer, next(batches(model, inputs[:1], 1))[1], before=before)
-    except RuntimeError as error:
-        raise ValueError(f"inputs of shape {tuple(inputs.shape)} do not pass through the model: {error}") from error
+        return run(model, layer, inputs, stop)[0]
+    except _Reached as reached:
+        return reached.value
+
+
+def probe(model: nn.Module, layer: nn.Module | str, inputs: Tensor, *, before: bool = False) -> tuple[Tensor, Any]:
+    """`run` on the first sample: a ValueError where layer or model cannot be used, or the inputs do not fit."""
+    x = next(batches(model, inputs[:1], 1))[1]
+    before_run = _generators(x.device)
+    try:
+        with _RefuseTraining():
+            value, output = run(model, layer, x, before=before)
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"inputs of shape {tuple(inputs.shape)} and type {inputs.dtype} do not pass through the model: {error} "
+            "(a model of several inputs can be wrapped in a module that takes one)"
+        ) from error
+    if any(not torch.equal(a, b) for a, b in zip(before_run, _generators(x.device), strict=True)):
+        raise ValueError(
+            "model draws random numbers in a forward pass, as dropout or stochastic depth do in training mode; call "
+            "model.eval() first"
+        )
+    return value, output
+
+
+def logits_of(given: Any, output: Output | None, rows: int, *, least: int = 1) -> Tensor:
+    """What `output` picks from what a model gives, if that is (rows, classes) with so many classes."""
+    value = given if output is None else output(given)
+    if not isinstance(value, Tensor) or value.ndim != 2 or len(value) != rows or value.shape[1] < 1:
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        source = "model" if output is None else "output"
+        raise ValueError(
+            f"{source} gives {got} for {rows} samples; logits of shape ({rows}, classes) are needed. Give output=, a "
+            "function that picks them from what the model returns, such as lambda given: given['logits'], or "
+            "lambda given: given[:, None] for one number a sample"
+        )
+    if value.shape[1] < least:
+        raise ValueError(
+            f"model gives a single output; a class is chosen among {least} or more. `attribute` with target=0, "
+            "`layer_activations`, `lesioned_logits` and the other measures have a meaning for a single output"
+        )
+    return value
 
 
 def run_from(model: nn.Module, layer: nn.Module, inputs: Tensor, at: Tensor | None = None) -> tuple[Tensor, Any]:
@@ -119,12 +180,41 @@ def run_from(model: nn.Module, layer: nn.Module, inputs: Tensor, at: Tensor | No
     return leaves[0], output
 
 
-@torch.inference_mode(False)
+def undisturbed(function: _Function) -> _Function:
+    """Make a function of a model refuse training mode, run alone, and leave generators and buffers as they were."""
+
+    @wraps(function)
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        model = kwargs["model"] if "model" in kwargs else next(iter(args), None)
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"model is a {type(model).__name__}; give a torch.nn.Module")
+        refuse_training(model)
+        devices = {t.device.index for t in model.parameters() if t.is_cuda}
+        with _LOCK, torch.inference_mode(False), torch.random.fork_rng(sorted(devices)):
+            kept = [
+                (of._buffers, name, value, value._version, value.clone())
+                for of in model.modules()
+                for name, value in of._buffers.items()
+                if value is not None and not value.is_inference()
+            ]
+            try:
+                return function(*args, **kwargs)
+            finally:
+                for buffers, name, value, version, copy in kept:
+                    buffers[name] = value
+                    if value._version != version:
+                        with torch.no_grad():
+                            value.copy_(copy)
+
+    return cast(_Function, alone)
+
+
+@undisturbed
 @torch.no_grad()
 def layer_activations(
     model: nn.Module,
     layer: nn.Module | str,
-    inputs: Tensor,
+    inputs: Tensor | np.ndarray,
     *,
     units: str = "element",
     before: bool = False,
@@ -137,8 +227,9 @@ def layer_activations(
     model, layer, before
         As for `run`. The model runs in its own precision and on its own device; ``before`` an activation function are
         the values that it is applied to.
-    inputs : torch.Tensor
-        (N, ...) finite floating point. Moved to the model's device batch by batch.
+    inputs : torch.Tensor or numpy.ndarray
+        (N, ...) finite floating point, or integers for a model that takes such (token ids). Moved to the model's device
+        batch by batch.
     units : {"element", "channel"}
         As for `unit_values`.
     batch_size : int
@@ -162,8 +253,7 @@ def layer_activations(
     """
     _check.choice("units", units, UNITS)
     _check.count("batch_size", batch_size, 1)
-    _check.samples("inputs", inputs)
-    refuse_training(model)
+    inputs = _check.samples("inputs", inputs, integers=True)
     probe(model, layer, inputs, before=before)
     # Means over space are taken in the usual memory layout, which a cut network may not keep.
     cut = None if before or units == "channel" else Cut(model, find(model, layer))
@@ -175,11 +265,17 @@ def layer_activations(
     return torch.cat(kept)
 
 
+def channel_axis(ndim: int) -> int:
+    """Axis of the channels in the output of a layer with so many axes, the first of which is the samples."""
+    return ndim - 1 if ndim <= 3 else 1
+
+
 def unit_values(value: Tensor, units: str) -> Tensor:
     """The output of a layer as (N, units), from one of (N, ...).
 
-    Elements are all its entries. Channels are those of (N, channels, height, width), each with its mean *size* over
-    space (the authors of Hod et al. 2021 take a matrix norm); an output (N, units) is taken as it is.
+    Elements are all its entries. Channels are those of (N, channels, height, width), or the features of
+    (N, tokens, features), each with its mean *size* over places (the authors of Hod et al. 2021 take a matrix norm); an
+    output (N, units) is taken as it is.
 
     Examples
     --------
@@ -188,20 +284,36 @@ def unit_values(value: Tensor, units: str) -> Tensor:
     """
     if units == "element" or value.ndim == 2:
         return value.flatten(1)
-    if value.ndim == 4:
-        return value.abs().mean((2, 3))
-    raise ValueError(f"layer gives shape {tuple(value.shape)}; (N, units) or (N, channels, height, width) is needed")
+    axis = channel_axis(value.ndim)
+    return value.abs().mean([other for other in range(1, value.ndim) if other != axis])
+
+
+def unit_elements(shape: Sequence[int], units: str) -> np.ndarray:
+    """Elements (units, places) of every unit of a layer whose output for one sample has this shape.
+
+    Examples
+    --------
+    >>> unit_elements((2, 3), "channel").tolist(), unit_elements((2,), "element").tolist()
+    ([[0, 3], [1, 4], [2, 5]], [[0], [1]])
+    """
+    elements = np.arange(math.prod(shape))
+    if units == "element":
+        return elements[:, None]
+    axis = channel_axis(len(shape) + 1) - 1
+    return np.moveaxis(elements.reshape(shape), axis, 0).reshape(shape[axis], -1)
 
 
 def channel_elements(shape: Sequence[int], channels: Any) -> np.ndarray:
     """Elements of some channels of a layer whose output for one sample has a shape (channels, ...).
+
+    Of a shape (tokens, features) the channels are the features.
 
     Examples
     --------
     >>> channel_elements((3, 2, 2), [0, 2])
     array([ 0,  1,  2,  3,  8,  9, 10, 11])
     """
-    return np.arange(math.prod(shape)).reshape(shape[0], -1)[np.asarray(channels)].ravel()
+    return unit_elements(shape, "channel")[np.asarray(channels)].ravel()
 
 
 class Cut:
@@ -297,17 +409,43 @@ def like(model: nn.Module, inputs: Tensor) -> Tensor:
 def batches(model: nn.Module, inputs: Tensor, batch_size: int) -> Iterator[tuple[slice, Tensor]]:
     """Copies of the inputs, which the model may overwrite, on its device and in its precision."""
     to = like(model, inputs)
+    dtype = to.dtype if inputs.is_floating_point() else inputs.dtype
     for start in range(0, len(inputs), batch_size):
         part = slice(start, min(start + batch_size, len(inputs)))
-        yield part, inputs[part].detach().to(to.device, to.dtype, copy=True)
+        yield part, inputs[part].detach().to(to.device, dtype, copy=True)
 
 
 def refuse_training(model: nn.Module) -> None:
-    """Raise a ValueError where dropout or batch normalisation make an output random or depend on other samples."""
+    """Raise a ValueError where a part in training mode makes an output random or depend on other samples."""
     for name, part in model.named_modules():
-        random = isinstance(part, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm)
+        random = (
+            isinstance(part, nn.modules.dropout._DropoutNd | nn.modules.batchnorm._BatchNorm | nn.RReLU)
+            or (isinstance(part, nn.modules.instancenorm._InstanceNorm) and part.track_running_stats)
+            or (isinstance(part, nn.RNNBase | nn.MultiheadAttention) and part.dropout > 0)
+        )
         if random and part.training:
             raise ValueError(f"model is in training mode at {name!r}, a {type(part).__name__}; call model.eval()")
+
+
+class _RefuseTraining(TorchFunctionMode):
+    """See functions that are called in training mode, by whatever module."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        # Attention says so also without any dropout: whether it has some, the generators tell.
+        if kwargs.get("training") and kwargs.get("p") != 0 and func is not functional.multi_head_attention_forward:
+            raise ValueError(
+                f"model calls {func.__name__} in training mode: its output is random, or depends on the other samples "
+                "of the batch; call model.eval() first (and let batch normalisation track its statistics)"
+            )
+        return func(*args, **kwargs)
+
+
+def _generators(device: torch.device) -> list[Tensor]:
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *cuda]
 
 
 @contextmanager

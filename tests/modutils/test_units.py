@@ -182,10 +182,11 @@ def test_units_of_outputs() -> None:
     assert unit_values(value, "element").tolist() == [[1, -3, 0, 4]]
     assert unit_values(value, "channel").tolist() == [[2, 2]]
     assert unit_values(value[0, 0], "channel").tolist() == [[1, -3]]
-    for shape in ((2, 3, 4), (2, 3, 4, 5, 6)):
+    for shape, channels in (((2, 3, 4), 4), ((2, 3, 4, 5, 6), 3)):
         assert unit_values(torch.ones(shape), "element").shape == (2, np.prod(shape[1:]))
-        with pytest.raises(ValueError, match=r"layer gives shape .*channels, height, width"):
-            unit_values(torch.ones(shape), "channel")
+        assert unit_values(torch.ones(shape), "channel").tolist() == [[1.0] * channels] * 2
+    tokens = torch.tensor([[[1.0, 2.0], [-3.0, 0.0]]])  # features over all tokens
+    assert unit_values(tokens, "channel").tolist() == [[2, 1]]
 
 
 def test_elements_of_channels_are_those_of_flatten() -> None:
@@ -194,6 +195,8 @@ def test_elements_of_channels_are_those_of_flatten() -> None:
         elements = channel_elements(value.shape[1:], np.asarray(channels, dtype=int))
         assert value.flatten(1)[0, elements].tolist() == value[0, np.asarray(channels, dtype=int)].flatten().tolist()
     assert channel_elements((5,), [4, 1]).tolist() == [4, 1]
+    tokens = torch.arange(12).reshape(1, 4, 3)
+    assert tokens.flatten(1)[0, channel_elements((4, 3), [2, 0])].tolist() == tokens[0, :, [2, 0]].T.flatten().tolist()
 
 
 # --- every function ---------------------------------------------------------------------------------------------------
@@ -318,7 +321,11 @@ def test_a_layer_of_the_books_network_in_every_form() -> None:
         ({"batch_size": 0}, "batch_size=0; an integer, 1 or more, is needed"),
         ({"inputs": images()[:0]}, r"inputs has shape \(0, 1, 4, 4\)"),
         ({"inputs": images() * torch.nan}, "inputs has NaN or infinite entries in sample 0"),
-        ({"inputs": images().long()}, "inputs is torch.int64; give a floating point tensor"),
+        (
+            {"inputs": images().long()},
+            r"inputs of shape \(7, 1, 4, 4\) and type torch.int64 do not pass through the model",
+        ),
+        ({"inputs": images().cfloat()}, "inputs is torch.complex64; give a floating point tensor"),
         ({"inputs": [1.0]}, "inputs is list"),
     ],
 )
