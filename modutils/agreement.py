@@ -20,8 +20,10 @@ neural networks: upstream vs downstream information", TMLR 2022.
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from modutils import _check
+from modutils import _arrays, _check
 
 __all__ = ["chance_similarities", "chance_similarity", "element_similarities", "element_similarity"]
 
@@ -31,7 +33,7 @@ def element_similarity(a: Any, b: Any, *, unused: str = "one module") -> float:
 
     Parameters
     ----------
-    a, b : array of int, shape (n,)
+    a, b : array or Tensor of int, shape (n,)
         Labels of the same units, -1 or larger. Only which units share a label matters, not its number.
     unused : {"one module", "drop"}
         Units labelled -1 form a module of their own, as in the authors' code: partitions with the same unused
@@ -84,12 +86,12 @@ def chance_similarity(a: Any, b: Any, *, unused: str = "one module") -> float:
     return _of_two(a, b, unused, chance=True)
 
 
-def element_similarities(labels: Any, *, unused: str = "one module") -> np.ndarray:
+def element_similarities(labels: Any, *, unused: str = "one module") -> Any:
     """Element-centric similarities of all pairs of partitions.
 
     Parameters
     ----------
-    labels : array of int, shape (m, n)
+    labels : array or Tensor of int, shape (m, n)
         One partition per row, as in `element_similarity`.
     unused : {"one module", "drop"}
         As in `element_similarity`.
@@ -97,7 +99,8 @@ def element_similarities(labels: Any, *, unused: str = "one module") -> np.ndarr
     Returns
     -------
     ndarray of float64, shape (m, m)
-        Symmetric, 1 on the diagonal. NaN for pairs without a unit to compare.
+        Symmetric, 1 on the diagonal. NaN for pairs without a unit to compare. A tensor beside the labels if they are
+        one; those of an accelerator are compared where they are.
 
     Raises
     ------
@@ -107,7 +110,7 @@ def element_similarities(labels: Any, *, unused: str = "one module") -> np.ndarr
     return _all_pairs(labels, unused, chance=False)
 
 
-def chance_similarities(labels: Any, *, unused: str = "one module") -> np.ndarray:
+def chance_similarities(labels: Any, *, unused: str = "one module") -> Any:
     """Chance levels, as `chance_similarity` gives them, of all pairs of partitions.
 
     Parameters, shape of the result, NaN and what is raised are as in `element_similarities`. The diagonal holds the
@@ -119,35 +122,54 @@ def chance_similarities(labels: Any, *, unused: str = "one module") -> np.ndarra
 def _of_two(a: Any, b: Any, unused: str, chance: bool) -> float:
     a = _check.labels("a", a)
     b = _check.labels("b", b, len(a))
-    value = float(_all_pairs([a, b], unused, chance)[0, 1])
+    value = float(_all_pairs(np.stack([a, b]), unused, chance)[0, 1])
     if np.isnan(value):
         raise ValueError('no unit has a module in both a and b; unused="one module" compares unused units too')
     return value
 
 
-def _all_pairs(labels: Any, unused: str, chance: bool) -> np.ndarray:
+def _all_pairs(labels: Any, unused: str, chance: bool) -> Any:
     _check.choice("unused", unused, ("one module", "drop"))
-    labels = np.asarray(labels)
-    if labels.ndim != 2 or not labels.size:
-        raise ValueError(f"labels has shape {labels.shape}; (m, n) of one partition and one unit or more is needed")
-    _check.labels("labels", labels.ravel())
+    on_device = _arrays.on_device(labels)
+    given, labels = labels, labels if on_device else _arrays.host(labels)
+    if labels.ndim != 2 or 0 in labels.shape:
+        shape = tuple(labels.shape)
+        raise ValueError(f"labels has shape {shape}; (m, n) of one partition and one unit or more is needed")
     m, n = labels.shape
-    modules = np.stack([np.unique(row, return_inverse=True)[1] for row in labels])
-    members = (modules[:, None] == np.arange(modules.max() + 1)[:, None]).astype(np.float64)  # (m, modules, units)
-    used = np.ones((m, n)) if unused == "one module" else (labels >= 0).astype(np.float64)
+    used: Any
+    if on_device:
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.min() < -1:
+            raise ValueError(f"labels is {labels.dtype} from {labels.min()} on; integers, -1 or more, are needed")
+        modules = _renumbered(labels)
+        number = torch.arange(int(modules.max()) + 1, device=labels.device)
+        used = torch.ones_like(labels, dtype=torch.float64) if unused == "one module" else (labels >= 0).double()
+        members = (modules[:, None] == number[:, None]).double()
+    else:
+        _check.labels("labels", labels.ravel())
+        modules = np.stack([np.unique(row, return_inverse=True)[1] for row in labels])
+        members = (modules[:, None] == np.arange(modules.max() + 1)[:, None]).astype(np.float64)  # (m, modules, units)
+        used = np.ones((m, n)) if unused == "one module" else (labels >= 0).astype(np.float64)
+    xp: Any = torch if on_device else np
     members *= used[:, None]
 
     units = used @ used.T  # (m, m): compared by each pair
     sizes = members @ used.T  # (m, modules, m): of a module, among the units with a module in the other partition
-    ours, theirs = sizes.transpose(0, 2, 1)[:, :, :, None], sizes.transpose(2, 0, 1)[:, :, None, :]
-    total = np.maximum(units, 1)[:, :, None, None]
+    ours, theirs = xp.moveaxis(sizes, 1, 2)[:, :, :, None], xp.moveaxis(sizes, 2, 0)[:, :, None, :]
+    total = units.clip(1)[:, :, None, None]
     if chance:
         mean = ours * theirs / total
-        squares = mean**2 + mean * (1 - ours / total) * (total - theirs) / np.maximum(total - 1, 1)
+        squares = mean**2 + mean * (1 - ours / total) * (total - theirs) / (total - 1).clip(1)
     else:
         flat = members.reshape(-1, n)
-        squares = np.square(flat @ flat.T).reshape(m, len(flat) // m, m, -1).transpose(0, 2, 1, 3)
-    shares = (squares / np.maximum(np.maximum(ours, theirs), 1)).sum(axis=(2, 3))
+        squares = xp.square(flat @ flat.T).reshape(m, len(flat) // m, m, -1).swapaxes(1, 2)
+    shares = (squares / xp.maximum(ours, theirs).clip(1)).sum(axis=(2, 3))
     with np.errstate(invalid="ignore"):
-        similarities = shares / np.where(units > 0, units, np.nan)
-    return (similarities + similarities.T) / 2
+        similarities = shares / xp.where(units > 0, units, np.nan)
+    return _arrays.like((similarities + similarities.T) / 2, given)
+
+
+def _renumbered(labels: Tensor) -> Tensor:
+    """Place of each label among those of its row, in rising order, so that large ones take no memory."""
+    ordered, place = labels.sort(1)
+    new = torch.cat([torch.zeros_like(place[:, :1]), (ordered.diff(dim=1) > 0).long().cumsum(1)], 1)
+    return torch.empty_like(new).scatter_(1, place, new)

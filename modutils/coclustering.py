@@ -3,6 +3,9 @@
 A matrix of units (rows) by samples (columns) is read as a bipartite graph whose edge weights are the
 non-negative entries. Labels are integer arrays, -1 means unassigned. A module is a row cluster together with
 the column cluster of the same number; either side may be empty.
+
+Matrices are array-like, dense tensors or scipy sparse. A tensor of an accelerator is worked on where it is, in float64;
+arrays that come out of a tensor are tensors beside it, and labels may be given as either.
 """
 
 from dataclasses import dataclass
@@ -16,8 +19,11 @@ from sklearn.cluster import KMeans
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_array
 from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
 
-from modutils import _check
+from modutils import _arrays, _check
+from modutils._algebra import leading_singular_vectors
+from modutils._kmeans import kmeans
 
 __all__ = [
     "BlockSummary",
@@ -37,15 +43,15 @@ class Coclustering:
 
     Attributes
     ----------
-    row_labels, column_labels : ndarray of int64, shapes (rows,) and (columns,)
+    row_labels, column_labels : ndarray or Tensor of int64, shapes (rows,) and (columns,)
         Module of each line in 0 ... k-1; -1 for a line with no edge.
-    singular_values : ndarray of float64, shape (n_vectors + 1,)
+    singular_values : ndarray or Tensor of float64, shape (n_vectors + 1,)
         Of the normalised matrix, descending; the first belongs to the trivial solution and is 1.
     """
 
-    row_labels: np.ndarray
-    column_labels: np.ndarray
-    singular_values: np.ndarray
+    row_labels: Any
+    column_labels: Any
+    singular_values: Any
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def spectral_cocluster(
 
     Parameters
     ----------
-    matrix : array-like, CPU tensor or scipy sparse matrix, shape (rows, columns)
+    matrix : array-like, Tensor or scipy sparse matrix, shape (rows, columns)
         Finite numbers; left unchanged.
     k : int
         Number of modules, 2 or more and no more than the rows that have an edge.
@@ -106,7 +112,9 @@ def spectral_cocluster(
     -------
     Coclustering
         A line without any edge (all zero after the sign treatment) has label -1. A module may have rows and
-        no columns, or the reverse.
+        no columns, or the reverse. Tensors beside the matrix if that is one. On an accelerator the singular vectors
+        are exact to rounding and k-means has draws of its own, so that modules equal those of the CPU where they are
+        separated.
 
     Raises
     ------
@@ -133,20 +141,13 @@ def spectral_cocluster(
     """
     _check.count("k", k, 2)
     _check.choice("embedding", embedding, ("unit", "degree"))
+    if _arrays.on_device(matrix):
+        return _cocluster_on_device(matrix, k, signs, n_vectors, embedding, seed)
     edges = _edges(matrix, signs)
     shape = edges.shape
     row_sums, column_sums = edges.sum(axis=1), edges.sum(axis=0)
     rows, columns = np.flatnonzero(row_sums), np.flatnonzero(column_sums)
-    if not len(rows):
-        raise ValueError(f"matrix has no entry above zero after signs={signs!r}; nothing can be clustered")
-    if k > len(rows):
-        raise ValueError(f"k={k} is more than the {len(rows)} rows with an edge (of {shape[0]}); use less")
-    limit = min(len(rows), len(columns)) - 1
-    if limit < 1:
-        raise ValueError("matrix has one column with an edge; two are needed")
-    if n_vectors is None:
-        n_vectors = min(k - 1, limit)
-    _check.count("n_vectors", n_vectors, 1, limit)
+    n_vectors = _number_of_vectors(n_vectors, k, len(rows), len(columns), shape[0], signs)
 
     if len(rows) < shape[0] or len(columns) < shape[1]:
         edges = edges[rows][:, columns]
@@ -165,11 +166,7 @@ def spectral_cocluster(
     # Never through ARPACK: scikit-learn then keeps the trivial vector and drops a useful one (issue 12863).
     u, values, vt = randomized_svd(edges, n_vectors + 1, random_state=seed)
     # Randomised, so met to rounding only where the values are spread; a thin band along the diagonal gives 0.998.
-    if not abs(values[0] - 1) < 0.01:
-        raise ArithmeticError(
-            f"the first singular value of the normalised matrix is {values[0]}, not 1: its sums overflow or "
-            "underflow; rescale matrix"
-        )
+    _check_first(float(values[0]))
     if embedding == "degree":
         points = np.vstack((row_scale[:, None] * u[:, 1:], column_scale[:, None] * vt[1:].T))
     else:
@@ -183,17 +180,70 @@ def spectral_cocluster(
     labels = KMeans(k, n_init=10, random_state=seed).fit(points).labels_
     row_labels, column_labels = np.full(shape[0], -1), np.full(shape[1], -1)
     row_labels[rows], column_labels[columns] = labels[: len(rows)], labels[len(rows) :]
-    return Coclustering(row_labels, column_labels, values)
+    return Coclustering(*(_arrays.like(part, matrix) for part in (row_labels, column_labels, values)))
 
 
-def block_mass(matrix: Any, row_labels: Any, column_labels: Any, k: int, *, signed: bool = False) -> np.ndarray:
+def _cocluster_on_device(
+    matrix: Tensor, k: int, signs: str, n_vectors: int | None, embedding: str, seed: int
+) -> Coclustering:
+    """`spectral_cocluster` in torch, where the matrix is."""
+    edges = _edges_on_device(matrix, signs)
+    row_sums, column_sums = edges.sum(1), edges.sum(0)
+    rows, columns = (torch.nonzero(sums)[:, 0] for sums in (row_sums, column_sums))
+    n_vectors = _number_of_vectors(n_vectors, k, len(rows), len(columns), len(edges), signs)
+    row_scale, column_scale = row_sums[rows].rsqrt(), column_sums[columns].rsqrt()
+    labels = [torch.full_like(sums, -1, dtype=torch.int64) for sums in (row_sums, column_sums)]
+    if len(rows) < len(row_sums) or len(columns) < len(column_sums):
+        edges = edges[rows[:, None], columns]
+    edges *= row_scale[:, None]
+    edges *= column_scale
+    u, values, v = leading_singular_vectors(edges, n_vectors + 1, seed=seed)
+    _check_first(float(values[0]))
+    if embedding == "degree":
+        points = torch.cat([row_scale[:, None] * u[:, 1:], column_scale[:, None] * v[:, 1:]])
+    else:
+        points = torch.cat([u, v]) * values
+        trivial = u.T @ row_sums[rows].sqrt()
+        trivial /= trivial.norm()
+        points -= torch.outer(points @ trivial, trivial)
+        points = torch.nn.functional.normalize(points)
+    found, _ = kmeans(points, k, seed=seed)
+    for one, lines, part in zip(labels, (rows, columns), found.split([len(rows), len(columns)]), strict=True):
+        one[lines] = part
+    return Coclustering(*labels, values)
+
+
+def _number_of_vectors(n_vectors: int | None, k: int, rows: int, columns: int, all_rows: int, signs: str) -> int:
+    """Singular vectors to use, if the lines with an edge are enough for them and for k."""
+    if not rows:
+        raise ValueError(f"matrix has no entry above zero after signs={signs!r}; nothing can be clustered")
+    if k > rows:
+        raise ValueError(f"k={k} is more than the {rows} rows with an edge (of {all_rows}); use less")
+    limit = min(rows, columns) - 1
+    if limit < 1:
+        raise ValueError("matrix has one column with an edge; two are needed")
+    if n_vectors is None:
+        n_vectors = min(k - 1, limit)
+    _check.count("n_vectors", n_vectors, 1, limit)
+    return n_vectors
+
+
+def _check_first(value: float) -> None:
+    if not abs(value - 1) < 0.01:
+        raise ArithmeticError(
+            f"the first singular value of the normalised matrix is {value}, not 1: its sums overflow or "
+            "underflow; rescale matrix"
+        )
+
+
+def block_mass(matrix: Any, row_labels: Any, column_labels: Any, k: int, *, signed: bool = False) -> Any:
     """Sum of the positive entries in each of the k x k blocks of a co-clustering.
 
     Parameters
     ----------
-    matrix : array-like, CPU tensor or scipy sparse matrix, shape (rows, columns)
+    matrix : array-like, Tensor or scipy sparse matrix, shape (rows, columns)
         Also boolean: ``block_mass(e > 0, ...)`` counts the positive entries.
-    row_labels, column_labels : array of int, shapes (rows,) and (columns,)
+    row_labels, column_labels : array or Tensor of int, shapes (rows,) and (columns,)
         In -1 ... k-1; lines with -1 are in no block.
     k : int
         Number of modules.
@@ -203,7 +253,7 @@ def block_mass(matrix: Any, row_labels: Any, column_labels: Any, k: int, *, sign
     Returns
     -------
     ndarray of float64, shape (k, k)
-        Entry (i, j): rows of module i, columns of module j.
+        Entry (i, j): rows of module i, columns of module j. A tensor beside the matrix if that is one.
 
     Examples
     --------
@@ -212,11 +262,18 @@ def block_mass(matrix: Any, row_labels: Any, column_labels: Any, k: int, *, sign
            [4., 0.]])
     """
     _check.count("k", k, 1)
-    entries = _finite(matrix) if signed else _edges(matrix, "clip")
+    device = _arrays.on_device(matrix)
+    if device:
+        entries = _finite_on_device(matrix) if signed else _edges_on_device(matrix, "clip")
+    else:
+        entries = _finite(matrix) if signed else _edges(matrix, "clip")
     row_labels = _check.labels("row_labels", row_labels, entries.shape[0], high=k - 1)
     column_labels = _check.labels("column_labels", column_labels, entries.shape[1], high=k - 1)
+    if device:
+        rows, columns = _indicators_on_device(entries, row_labels, column_labels, k=k)
+        return rows.T @ entries @ columns
     blocks = _indicator(row_labels, k).T @ entries @ _indicator(column_labels, k)
-    return np.asarray(blocks.toarray() if sparse.issparse(blocks) else blocks)
+    return _arrays.like(np.asarray(blocks.toarray() if sparse.issparse(blocks) else blocks), matrix)
 
 
 def block_summary(matrix: Any, row_labels: Any, column_labels: Any, k: int) -> BlockSummary:
@@ -225,27 +282,28 @@ def block_summary(matrix: Any, row_labels: Any, column_labels: Any, k: int) -> B
     Parameters are those of `block_mass`. Raises ValueError if no module has both rows and columns, or if no
     entry is positive.
     """
-    entries = _finite(matrix)
-    positive = _edges(entries, "clip")
-    mass = np.trace(block_mass(positive, row_labels, column_labels, k))
+    device = _arrays.on_device(matrix)
+    entries = _finite_on_device(matrix) if device else _finite(matrix)
+    positive = entries.clamp(min=0) if device else _edges(entries, "clip")
+    mass = block_mass(positive, row_labels, column_labels, k).trace()
     area = _block_areas(row_labels, column_labels, k).sum()
     total, size = positive.sum(), entries.shape[0] * entries.shape[1]
     if area == 0:
         raise ValueError("no module in row_labels and column_labels has both rows and columns")
     if total == 0:
         raise ValueError("matrix has no entry above zero")
-    inside = np.trace(block_mass(entries, row_labels, column_labels, k, signed=True))
+    inside = block_mass(entries, row_labels, column_labels, k, signed=True).trace()
     return BlockSummary(
         mass_share=float(mass / total),
         area_share=float(area / size),
         mean_inside=float(inside / area),
-        mean_overall=float(entries.sum(dtype=np.float64) / size),
+        mean_overall=float(entries.sum(dtype=torch.float64 if device else np.float64) / size),
     )
 
 
 def mass_share_null(
     matrix: Any, row_labels: Any, column_labels: Any, k: int, *, draws: int = 500, seed: int = 0
-) -> np.ndarray:
+) -> Any:
     """Share of the positive mass in the diagonal blocks when labels are dealt out anew.
 
     In each draw the row labels are permuted among the labelled rows and, independently, the column labels
@@ -264,11 +322,13 @@ def mass_share_null(
     Returns
     -------
     ndarray of float64, shape (draws,)
-        Compare with `BlockSummary.mass_share`.
+        Compare with `BlockSummary.mass_share`. A tensor beside the matrix if that is one; the permutations of a seed
+        are the same on every device.
     """
     _check.count("k", k, 1)
     _check.count("draws", draws, 1)
-    positive = _edges(matrix, "clip")
+    device = _arrays.on_device(matrix)
+    positive = _edges_on_device(matrix, "clip") if device else _edges(matrix, "clip")
     row_labels = _check.labels("row_labels", row_labels, positive.shape[0], high=k - 1)
     column_labels = _check.labels("column_labels", column_labels, positive.shape[1], high=k - 1)
     total = positive.sum()
@@ -279,17 +339,25 @@ def mass_share_null(
     row_marks = row_labels.astype(np.int32)
     column_marks = np.where(column_labels < 0, -2, column_labels).astype(np.int32)
     labelled_rows, labelled_columns = np.flatnonzero(row_labels >= 0), np.flatnonzero(column_labels >= 0)
-    entries_per_row, columns = np.diff(positive.indptr), positive.indices.astype(np.intp)
     rng = np.random.default_rng(seed)
-    shares = np.empty(draws)
-    for draw in range(draws):
+
+    def dealt() -> tuple[np.ndarray, np.ndarray]:
         row_marks[labelled_rows] = rng.permutation(row_marks[labelled_rows])
         column_marks[labelled_columns] = rng.permutation(column_marks[labelled_columns])
+        return row_marks, column_marks
+
+    if device:
+        blocks = (_indicators_on_device(positive, *dealt(), k=k) for _ in range(draws))
+        return torch.stack([(positive @ columns).mul_(rows).sum() for rows, columns in blocks]) / total
+    entries_per_row, columns = np.diff(positive.indptr), positive.indices.astype(np.intp)
+    shares = np.empty(draws)
+    for draw in range(draws):
+        dealt()
         shares[draw] = positive.data @ (np.repeat(row_marks, entries_per_row) == column_marks[columns])
-    return shares / total
+    return _arrays.like(shares / total, matrix)
 
 
-def module_order(matrix: Any, row_labels: Any, column_labels: Any, k: int, *, by: str = "mass") -> np.ndarray:
+def module_order(matrix: Any, row_labels: Any, column_labels: Any, k: int, *, by: str = "mass") -> Any:
     """Modules by the weight of their own block, heaviest first.
 
     Parameters
@@ -303,13 +371,13 @@ def module_order(matrix: Any, row_labels: Any, column_labels: Any, k: int, *, by
     -------
     ndarray of int64, shape (k,)
         Module numbers. Equal modules stay in the order of their numbers; a module without rows or without
-        columns has an empty block and weighs 0.
+        columns has an empty block and weighs 0. A tensor beside the matrix if that is one.
     """
     _check.choice("by", by, ("mass", "density"))
-    weight = np.diagonal(block_mass(matrix, row_labels, column_labels, k))
+    weight = _arrays.host(block_mass(matrix, row_labels, column_labels, k).diagonal())
     if by == "density":
         weight = weight / np.maximum(_block_areas(row_labels, column_labels, k), 1)
-    return np.argsort(-weight, kind="stable")
+    return _arrays.like(np.argsort(-weight, kind="stable"), matrix)
 
 
 def hoyer_sparsity(matrix: Any) -> float:
@@ -320,10 +388,14 @@ def hoyer_sparsity(matrix: Any) -> float:
     >>> hoyer_sparsity([[0, 0], [0, -3]])
     1.0
     """
-    entries = _finite(matrix)
+    device = _arrays.on_device(matrix)
+    entries = _finite_on_device(matrix) if device else _finite(matrix)
     root = float(np.sqrt(entries.shape[0] * entries.shape[1]))
-    values = (entries.data if sparse.issparse(entries) else entries).ravel()
-    l1, l2 = np.abs(values).sum(dtype=np.float64), np.linalg.norm(values.astype(np.float64))
+    if device:
+        l1, l2 = float(entries.abs().sum()), float(entries.norm())
+    else:
+        values = (entries.data if sparse.issparse(entries) else entries).ravel()
+        l1, l2 = np.abs(values).sum(dtype=np.float64), np.linalg.norm(values.astype(np.float64))
     if root == 1 or l2 == 0:
         raise ValueError("matrix needs two entries or more, not all zero")
     return float((root - l1 / l2) / (root - 1))
@@ -331,8 +403,8 @@ def hoyer_sparsity(matrix: Any) -> float:
 
 def _finite(matrix: Any) -> Any:
     """Dense array or CSR of finite numbers; no copy where none is needed."""
-    if isinstance(matrix, torch.Tensor):
-        matrix = matrix.detach().numpy()
+    if isinstance(matrix, Tensor):
+        matrix = _arrays.host(matrix)
     checked = check_array(matrix, accept_sparse="csr", dtype=[np.float64, np.float32], input_name="matrix")
     return sparse.csr_array(checked) if sparse.issparse(checked) else checked
 
@@ -365,6 +437,32 @@ def _edges(matrix: Any, signs: str) -> Any:
     return sparse.csr_array((data, indices, ends), shape=entries.shape)
 
 
+def _finite_on_device(matrix: Tensor) -> Tensor:
+    """The matrix in float64, where it is."""
+    if matrix.ndim != 2 or not matrix.numel() or matrix.is_complex():
+        shape = tuple(matrix.shape)
+        raise ValueError(f"matrix is {matrix.dtype} of shape {shape}; real numbers (rows, columns) are needed")
+    entries = _arrays.placed(matrix)
+    if not _check.finite(entries):
+        raise ValueError("matrix contains NaN or infinity")
+    return entries
+
+
+def _edges_on_device(matrix: Tensor, signs: str) -> Tensor:
+    """Own copy of the matrix with entries made non-negative, where it is."""
+    _check.choice("signs", signs, ("clip", "shift", "abs"))
+    entries = _finite_on_device(matrix)
+    if signs == "shift":
+        return entries - entries.min().clamp(max=0)
+    return entries.abs() if signs == "abs" else entries.clamp(min=0)
+
+
+def _indicators_on_device(entries: Tensor, *sides: np.ndarray, k: int) -> list[Tensor]:
+    """0/1 matrices (lines, k) beside the entries, one for the labels of each side; negative ones have no entry."""
+    number = torch.arange(k, device=entries.device)
+    return [(torch.as_tensor(side, device=entries.device)[:, None] == number).double() for side in sides]
+
+
 def _indicator(labels: np.ndarray, k: int) -> sparse.csr_array:
     """0/1 matrix (lines, k); unassigned lines have no entry."""
     lines = np.flatnonzero(labels >= 0)
@@ -373,6 +471,6 @@ def _indicator(labels: np.ndarray, k: int) -> sparse.csr_array:
 
 def _block_areas(row_labels: Any, column_labels: Any, k: int) -> np.ndarray:
     """Number of entries in each of the k diagonal blocks."""
-    sides = [np.asarray(labels) for labels in (row_labels, column_labels)]
+    sides = [_arrays.host(labels) for labels in (row_labels, column_labels)]
     rows, columns = (np.bincount(side[side >= 0], minlength=k) for side in sides)
     return rows * columns

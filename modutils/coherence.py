@@ -1,18 +1,23 @@
-"""What the members of a module have in common: the classes and looks of its samples, the places of its units."""
+"""What the members of a module have in common: the classes and looks of its samples, the places of its units.
+
+Arrays may be tensors: what comes out then is a tensor beside the first of them. Matrices on an accelerator (features,
+changes, logits, drive) are worked on where they are; labels are copied to the host.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from sklearn.metrics import normalized_mutual_info_score
+
+from modutils import _arrays
 
 SCHEMES = ("all", "within_channel", "within_position")
 
 
-def purity(labels: ArrayLike, classes: ArrayLike) -> float:
+def purity(labels: Any, classes: Any) -> float:
     """Share of the assigned samples that belong to the most frequent class of their cluster.
 
     Parameters
@@ -41,7 +46,7 @@ def purity(labels: ArrayLike, classes: ArrayLike) -> float:
     return float(table.max(axis=1).sum() / table.sum())
 
 
-def class_table(labels: ArrayLike, classes: ArrayLike, *, k: int | None = None) -> np.ndarray:
+def class_table(labels: Any, classes: Any, *, k: int | None = None) -> Any:
     """How many samples of each class each cluster holds.
 
     Parameters
@@ -53,7 +58,7 @@ def class_table(labels: ArrayLike, classes: ArrayLike, *, k: int | None = None) 
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray or Tensor
         (clusters, classes) counts.
 
     Raises
@@ -61,7 +66,7 @@ def class_table(labels: ArrayLike, classes: ArrayLike, *, k: int | None = None) 
     ValueError
         Lengths differ or nothing is assigned.
     """
-    cluster, of_class = np.asarray(labels), np.asarray(classes)
+    cluster, of_class = _arrays.host(labels), _arrays.host(classes)
     if cluster.shape != of_class.shape or cluster.ndim != 1:
         raise ValueError(f"labels {cluster.shape} and classes {of_class.shape} must be vectors of one length")
     assigned = cluster >= 0
@@ -69,17 +74,17 @@ def class_table(labels: ArrayLike, classes: ArrayLike, *, k: int | None = None) 
         raise ValueError("labels assign no sample: all are -1")
     table = np.zeros((max(k or 0, int(cluster.max()) + 1), int(of_class.max()) + 1), dtype=np.int64)
     np.add.at(table, (cluster[assigned], of_class[assigned]), 1)
-    return table
+    return _arrays.like(table, labels)
 
 
 class Compactness(NamedTuple):
     """Mean squared distance within clusters over that between clusters, and the same for permuted labels."""
 
     ratio: float
-    null: np.ndarray
+    null: Any
 
 
-def compactness(features: ArrayLike, labels: ArrayLike, *, draws: int = 200, seed: int = 0) -> Compactness:
+def compactness(features: Any, labels: Any, *, draws: int = 200, seed: int = 0) -> Compactness:
     """Do the members of a cluster look alike?
 
     Squared Euclidean distances, averaged over all pairs of two different samples in one cluster and divided by the
@@ -99,7 +104,8 @@ def compactness(features: ArrayLike, labels: ArrayLike, *, draws: int = 200, see
     Returns
     -------
     Compactness
-        ``ratio`` below 1 when members of a cluster are closer; ``null`` has shape (draws,).
+        ``ratio`` below 1 when members of a cluster are closer; ``null`` has shape (draws,), a tensor beside the
+        features if they are one. The permutations of a seed are the same on every device.
 
     Raises
     ------
@@ -111,17 +117,19 @@ def compactness(features: ArrayLike, labels: ArrayLike, *, draws: int = 200, see
     >>> compactness([[0.0], [2.0], [10.0], [12.0]], [0, 0, 1, 1], draws=1).ratio
     0.0392156862745098
     """
-    x, cluster = np.asarray(features, dtype=np.float64), np.asarray(labels)
+    on_device = _arrays.on_device(features)
+    x: Any = _arrays.placed(features) if on_device else _arrays.host(features).astype(np.float64, copy=False)
+    cluster = _arrays.host(labels)
     if x.ndim != 2 or cluster.shape != x.shape[:1]:
-        raise ValueError(f"features {x.shape} and labels {cluster.shape} must be (N, d) and (N,)")
-    x, cluster = x[cluster >= 0], cluster[cluster >= 0]
+        raise ValueError(f"features {tuple(x.shape)} and labels {cluster.shape} must be (N, d) and (N,)")
+    x, cluster = x[_arrays.like(cluster >= 0, x)], cluster[cluster >= 0]
     names, cluster = np.unique(cluster, return_inverse=True)
     sizes = np.bincount(cluster).astype(float)
     if len(names) < 2 or sizes.max() < 2:
         raise ValueError(
             f"labels has {len(names)} clusters of at most {sizes.max(initial=0):.0f} samples; need two of two"
         )
-    if not np.isfinite(x).all():
+    if not (torch if on_device else np).isfinite(x).all():
         raise ValueError("features has numbers that are not finite")
     x = x - x.mean(axis=0)  # distances do not change, rounding errors shrink
     squares = (x**2).sum(axis=1)
@@ -129,9 +137,10 @@ def compactness(features: ArrayLike, labels: ArrayLike, *, draws: int = 200, see
     def ratio(of: np.ndarray) -> float:
         indicator = np.zeros((len(names), len(of)))
         indicator[of, np.arange(len(of))] = 1
+        indicator = _arrays.like(indicator, x)
         sums = indicator @ x
         # Sum over ordered pairs of |a − b|² = 2 · (count · Σ|a|² − |Σ a|²).
-        within = 2 * ((indicator @ squares) * sizes - (sums**2).sum(axis=1)).sum()
+        within = 2 * ((indicator @ squares) * _arrays.like(sizes, x) - (sums**2).sum(axis=1)).sum()
         total = 2 * (len(of) * squares.sum() - (x.sum(axis=0) ** 2).sum())
         pairs_within = (sizes * (sizes - 1)).sum()
         pairs_between = len(of) ** 2 - (sizes**2).sum()
@@ -139,17 +148,17 @@ def compactness(features: ArrayLike, labels: ArrayLike, *, draws: int = 200, see
 
     generator = np.random.default_rng(seed)
     null = np.array([ratio(generator.permutation(cluster)) for _ in range(draws)])
-    return Compactness(ratio(cluster), null)
+    return Compactness(ratio(cluster), _arrays.like(null, features))
 
 
 class SpatialTest(NamedTuple):
     """A statistic of where the units of the modules sit, and its values for permuted units."""
 
     value: float
-    null: np.ndarray
+    null: Any
 
 
-def spatial_tests(labels: ArrayLike, *, draws: int = 1000, seed: int = 0) -> dict[str, SpatialTest]:
+def spatial_tests(labels: Any, *, draws: int = 1000, seed: int = 0) -> dict[str, SpatialTest]:
     """Are the units of a module in the same channel, at the same position, or neighbours?
 
     Parameters
@@ -173,7 +182,7 @@ def spatial_tests(labels: ArrayLike, *, draws: int = 1000, seed: int = 0) -> dic
     ValueError
         Not three-dimensional, or fewer than two modules.
     """
-    modules = np.asarray(labels)
+    modules = _arrays.host(labels)
     if modules.ndim != 3:
         raise ValueError(f"labels has shape {modules.shape}; a convolutional layer has (channels, height, width)")
     assigned = modules >= 0
@@ -190,24 +199,26 @@ def spatial_tests(labels: ArrayLike, *, draws: int = 1000, seed: int = 0) -> dic
         for name, place in places.items():
             nulls[name].append(normalized_mutual_info_score(place, shuffled))
     tests = {
-        name: SpatialTest(float(normalized_mutual_info_score(place, modules[assigned])), np.array(nulls[name]))
+        name: SpatialTest(
+            float(normalized_mutual_info_score(place, modules[assigned])), _arrays.like(np.array(nulls[name]), labels)
+        )
         for name, place in places.items()
     }
     observed = _neighbour_share(modules)
     for scheme in SCHEMES:
         null = [_neighbour_share(_permuted(modules, scheme, generator)) for _ in range(draws)]
-        tests[f"neighbours:{scheme}"] = SpatialTest(observed, np.array(null))
+        tests[f"neighbours:{scheme}"] = SpatialTest(observed, _arrays.like(np.array(null), labels))
     return tests
 
 
 class ClassRanges(NamedTuple):
     """How unevenly a lesion falls on the classes, one number a set: see `class_ranges`."""
 
-    spread: np.ndarray
-    normalised: np.ndarray
+    spread: Any
+    normalised: Any
 
 
-def class_ranges(changes: ArrayLike) -> ClassRanges:
+def class_ranges(changes: Any) -> ClassRanges:
     """Largest minus smallest change of class accuracy, as it is and divided by the size of the mean change.
 
     Parameters
@@ -236,35 +247,42 @@ def class_ranges(changes: ArrayLike) -> ClassRanges:
     >>> found.spread.tolist(), found.normalised.tolist()
     ([0.5, 0.0, 0.0], [2.0, 0.0, 0.0])
     """
-    array = np.asarray(changes, dtype=float)
-    if array.ndim != 2 or not array.shape[1] or not np.isfinite(array).all():
-        raise ValueError(f"changes has shape {array.shape}; finite numbers (sets, classes) are needed")
+    on_device = _arrays.on_device(changes)
+    array: Any = _arrays.placed(changes) if on_device else _arrays.host(changes).astype(float)
+    if array.ndim != 2 or not array.shape[1] or not (torch if on_device else np).isfinite(array).all():
+        raise ValueError(f"changes has shape {tuple(array.shape)}; finite numbers (sets, classes) are needed")
+    if on_device:
+        spread, total = array.amax(1) - array.amin(1), array.sum(1).abs()
+        normalised = torch.where(total > 1e-12, spread * array.shape[1] / total, torch.inf)
+        return ClassRanges(spread, torch.where(spread == 0, 0, normalised))
     spread = np.ptp(array, axis=1)
     # A sum, not a mean: sums of counts are exact, so equal sets are tied.
     total = np.abs(array.sum(axis=1))
     normalised = np.divide(spread * array.shape[1], total, out=np.full(len(array), np.inf), where=total > 1e-12)
     normalised[spread == 0] = 0
-    return ClassRanges(spread, normalised)
+    return ClassRanges(_arrays.like(spread, changes), _arrays.like(normalised, changes))
 
 
-def softmax_entropy(logits: torch.Tensor) -> np.ndarray:
+def softmax_entropy(logits: torch.Tensor) -> torch.Tensor:
     """Entropy of the softmax of logits, in nats: (N, classes) to (N,) in 0 … log(classes), in the logits' precision.
+
+    A tensor on the device of the logits.
 
     In single precision all classes but one get probability 0 when the logits are further apart than about 100, and
     then entropies are tied at 0. Give double precision to tell them apart up to about 700.
 
     Examples
     --------
-    >>> softmax_entropy(torch.zeros(1, 2)).round(4).tolist()
-    [0.6930999755859375]
+    >>> softmax_entropy(torch.zeros(1, 2)).tolist()
+    [0.693147...]
     >>> softmax_entropy(torch.tensor([[0.0, 200.0]])).item(), softmax_entropy(torch.tensor([[0.0, 200.0]]).double()) > 0
-    (0.0, array([ True]))
+    (0.0, tensor([True]))
     """
-    log_p = logits.log_softmax(1)
-    return np.asarray((log_p.exp() * -log_p).sum(dim=1).numpy()) + 0.0
+    log_p = logits.detach().log_softmax(1)
+    return (log_p.exp() * -log_p).sum(dim=1) + 0.0  # and no −0
 
 
-def label_entropy(drive: ArrayLike, classes: ArrayLike, *, top: int = 10) -> np.ndarray:
+def label_entropy(drive: Any, classes: Any, *, top: int = 10) -> Any:
     """Entropy of the classes of the images that drive a set of units most.
 
     Parameters
@@ -278,7 +296,7 @@ def label_entropy(drive: ArrayLike, classes: ArrayLike, *, top: int = 10) -> np.
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray or Tensor
         (sets,) in nats: 0 if all of them are of one class.
 
     Raises
@@ -291,20 +309,28 @@ def label_entropy(drive: ArrayLike, classes: ArrayLike, *, top: int = 10) -> np.
     >>> label_entropy([[3.0, 2.0, 1.0]], [0, 0, 1], top=2).tolist()
     [0.0]
     """
-    values, of_class = np.asarray(drive, dtype=float), np.asarray(classes)
-    if values.ndim != 2 or of_class.shape != values.shape[1:] or not np.isfinite(values).all():
+    on_device = _arrays.on_device(drive)
+    values: Any = _arrays.placed(drive) if on_device else _arrays.host(drive).astype(float, copy=False)
+    of_class = _arrays.host(classes)
+    finite = (torch if on_device else np).isfinite(values).all()
+    if values.ndim != 2 or of_class.shape != values.shape[1:] or not finite:
         raise ValueError(
-            f"drive and classes have shapes {values.shape} and {of_class.shape}; finite (sets, N) and (N,) are needed"
+            f"drive and classes have shapes {tuple(values.shape)} and {of_class.shape}; finite (sets, N) and (N,) are needed"
         )
     if not 1 <= top <= values.shape[1]:
         raise ValueError(f"top={top} must be from 1 to {values.shape[1]}, the number of images")
+    if on_device:
+        first = values.sort(dim=1, descending=True, stable=True).indices[:, :top]
+        _, numbers = np.unique(of_class, return_inverse=True)
+        met = torch.nn.functional.one_hot(_arrays.like(numbers, values)[first]).sum(1)
+        return torch.special.entr(met.sort(dim=1, descending=True).values / top).sum(1)
     last = -np.partition(-values, top - 1, axis=1)[:, top - 1 : top]
     above, tied = values > last, values == last
     chosen = above | (tied & (tied.cumsum(axis=1) <= top - above.sum(axis=1, keepdims=True)))
     counts = np.stack([chosen[:, of_class == label].sum(axis=1) for label in np.unique(of_class)], axis=1)
     # In falling order, so that equal compositions give the same number to the last bit.
     share = np.sort(counts, axis=1)[:, ::-1] / top
-    return np.asarray(-(share * np.log(np.where(share > 0, share, 1))).sum(axis=1)) + 0.0
+    return _arrays.like(np.asarray(-(share * np.log(np.where(share > 0, share, 1))).sum(axis=1)) + 0.0, drive)
 
 
 def _permuted(modules: np.ndarray, scheme: str, generator: np.random.Generator) -> np.ndarray:

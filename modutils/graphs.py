@@ -1,6 +1,7 @@
 """A network as a weighted, undirected graph of its units: edges are weights, or correlations of activations.
 
-Hod et al. (2021) look for modules in such graphs with normalised spectral clustering (`modutils.spectral`).
+Hod et al. (2021) look for modules in such graphs with normalised spectral clustering (`modutils.spectral`). Graphs of
+tensors are tensors beside them; those of an accelerator are made where they are.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from modutils import _check
+from modutils import _arrays, _check
 
 #: How a convolution kernel becomes the weight of one edge.
 NORMS = ("sum", "euclidean", "column_sum", "spectral")
@@ -85,19 +87,20 @@ def _kernel_norm(kernels: np.ndarray, norm: str) -> np.ndarray:
     return np.linalg.norm(size, ord=2, axis=(2, 3))
 
 
-def weight_graph(weights: Sequence[Any]) -> np.ndarray:
+def weight_graph(weights: Sequence[Any]) -> Any:
     """Adjacency matrix of the units of all layers, joined by the sizes of the weights between consecutive layers.
 
     Parameters
     ----------
-    weights : sequence of arrays, shapes (out, in)
+    weights : sequence of arrays or tensors, shapes (out, in)
         Weights between consecutive layers, in order; ``weights[l + 1]`` has as many columns as ``weights[l]`` rows.
         Their signs are dropped.
 
     Returns
     -------
     ndarray, shape (nodes, nodes), float64
-        Symmetric, zero diagonal. Nodes are the units of the lowest layer first, then of the next one.
+        Symmetric, zero diagonal. Nodes are the units of the lowest layer first, then of the next one. A tensor beside
+        the weights if they are tensors.
 
     Raises
     ------
@@ -115,12 +118,13 @@ def weight_graph(weights: Sequence[Any]) -> np.ndarray:
     """
     blocks = checked_weights(weights)
     ends = np.cumsum(layer_sizes(blocks))
-    graph = np.zeros((ends[-1], ends[-1]))
+    size = (int(ends[-1]), int(ends[-1]))
+    graph = blocks[0].new_zeros(size) if isinstance(blocks[0], Tensor) else np.zeros(size)
     for block, (end, next_end) in zip(blocks, pairwise(ends), strict=True):
         below, above = slice(end - block.shape[1], end), slice(end, next_end)
         graph[above, below] = block
         graph[below, above] = block.T
-    return graph
+    return _arrays.like(graph, *weights)
 
 
 def layer_sizes(weights: Sequence[Any]) -> list[int]:
@@ -134,7 +138,7 @@ def layer_sizes(weights: Sequence[Any]) -> list[int]:
     return [np.shape(weights[0])[1], *(np.shape(block)[0] for block in weights)]
 
 
-def correlation_graph(activations: Any, kind: str = "spearman") -> np.ndarray:
+def correlation_graph(activations: Any, kind: str = "spearman") -> Any:
     """Adjacency matrix of units joined by the squares of the correlations between their activations.
 
     Parameters
@@ -148,7 +152,7 @@ def correlation_graph(activations: Any, kind: str = "spearman") -> np.ndarray:
     -------
     ndarray, shape (units, units), float64
         Symmetric, in [0, 1], zero diagonal. A unit that is constant has no correlation: its edges are 0, and it is an
-        isolated node.
+        isolated node. A tensor beside the activations if they are one.
 
     Raises
     ------
@@ -165,12 +169,16 @@ def correlation_graph(activations: Any, kind: str = "spearman") -> np.ndarray:
     [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
     _check.choice("kind", kind, KINDS)
-    values = activations.detach().cpu().numpy() if isinstance(activations, Tensor) else np.asarray(activations)
+    on_device = _arrays.on_device(activations)
+    values = _arrays.placed(activations) if on_device else _arrays.host(activations)
     if values.ndim != 2 or len(values) < 2:
-        raise ValueError(f"activations has shape {values.shape}; (N, units) with N of at least 2 is needed")
-    values = values.astype(np.float64)
-    if not np.isfinite(values).all():
+        raise ValueError(f"activations has shape {tuple(values.shape)}; (N, units) with N of at least 2 is needed")
+    if not on_device:
+        values = values.astype(np.float64)
+    if not (torch if on_device else np).isfinite(values).all():
         raise ValueError("activations has NaN or infinite entries")
+    if on_device:
+        return _correlations_on_device(values.T.contiguous(), kind)
     constant = np.ptp(values, axis=0) == 0
     if kind == "spearman":
         values = stats.rankdata(values, axis=0)
@@ -180,25 +188,36 @@ def correlation_graph(activations: Any, kind: str = "spearman") -> np.ndarray:
     standard = np.where(constant, 0, centred / length)
     graph = np.minimum((standard.T @ standard) ** 2, 1)
     np.fill_diagonal(graph, 0)
-    return graph
+    return _arrays.like(graph, activations)
 
 
-def checked_weights(weights: Sequence[Any]) -> list[np.ndarray]:
-    """Sizes of the weights as float64 arrays that fit together."""
-    blocks = [
-        np.abs(block.detach().double().cpu().numpy() if isinstance(block, Tensor) else np.asarray(block, dtype=float))
-        for block in weights
+def _correlations_on_device(units: Tensor, kind: str) -> Tensor:
+    """Squared correlations (units, units) of rows (units, N), where they are."""
+    constant = units.amax(1) == units.amin(1)
+    units = _arrays.ranks(units) if kind == "spearman" else units
+    centred = units - units.mean(1, keepdim=True)
+    centred /= torch.where(constant, torch.inf, centred.abs().amax(1))[:, None]  # squares stay in range
+    standard = centred / torch.where(constant, torch.inf, centred.norm(dim=1))[:, None]
+    graph = (standard @ standard.T).square().clamp(max=1)
+    return ((graph + graph.T) / 2).fill_diagonal_(0)  # exactly symmetric, which a product of matrices is not
+
+
+def checked_weights(weights: Sequence[Any]) -> list[Any]:
+    """Sizes of the weights as float64 arrays that fit together; tensors only if one of them is on an accelerator."""
+    on_device = _arrays.on_device(*weights)
+    blocks: list[Any] = [
+        abs(_arrays.placed(block, *weights) if on_device else _arrays.host(block).astype(float)) for block in weights
     ]
     if not blocks:
         raise ValueError("weights is empty; at least the weights between two layers are needed")
     for number, block in enumerate(blocks):
         if block.ndim != 2 or 0 in block.shape:
-            raise ValueError(f"weights[{number}] has shape {block.shape}; (out, in) is needed")
-        if not np.isfinite(block).all():
+            raise ValueError(f"weights[{number}] has shape {tuple(block.shape)}; (out, in) is needed")
+        if not (torch if on_device else np).isfinite(block).all():
             raise ValueError(f"weights[{number}] has NaN or infinite entries")
         if number and block.shape[1] != blocks[number - 1].shape[0]:
             raise ValueError(
-                f"weights[{number}] has shape {block.shape}: it reads {block.shape[1]} units, but "
+                f"weights[{number}] has shape {tuple(block.shape)}: it reads {block.shape[1]} units, but "
                 f"weights[{number - 1}] gives {blocks[number - 1].shape[0]}"
             )
     return blocks

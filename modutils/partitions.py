@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from modutils import _check
 
@@ -22,18 +23,19 @@ class PartitionTest(NamedTuple):
 
     ``layer``, ``size``, ``live`` (m,): number of the layer, units in the sub-cluster, units of the layer that have a
     cluster. ``values``: for each statistic (m, draws + 2, ...) of the sub-cluster, of its random sets, and of one more
-    of them, so that the last column is a random partition to be tested in place of the true one.
+    of them, so that the last column is a random partition to be tested in place of the true one. Tensors where
+    ``measure`` gave tensors, beside them.
     """
 
     layer: np.ndarray
     size: np.ndarray
     live: np.ndarray
-    values: dict[str, np.ndarray]
+    values: dict[str, Any]
 
 
 def permutation_test(
     labels: Sequence[Any],
-    measure: Callable[[int, list[np.ndarray]], Mapping[str, np.ndarray]],
+    measure: Callable[[int, list[np.ndarray]], Mapping[str, Any]],
     *,
     draws: int = 19,
     least: int = 2,
@@ -44,11 +46,11 @@ def permutation_test(
 
     Parameters
     ----------
-    labels : sequence of arrays of int
+    labels : sequence of arrays or tensors of int
         For each layer the cluster of each unit; −1 = unassigned. Random sets have only units with a cluster.
     measure : callable
         Gets the number of a layer and all sets of its units (arrays of int64), and returns for each statistic an array
-        (sets, ...), such as what `modutils.lesions.correct_counts` counts.
+        or Tensor (sets, ...), such as what `modutils.lesions.correct_counts` counts.
     draws : int
         Random sets for each sub-cluster.
     least, largest : int, float
@@ -76,7 +78,7 @@ def permutation_test(
     _check.count("least", least, 1)
     generator = np.random.default_rng(seed)
     where: list[tuple[int, int, int]] = []
-    values: dict[str, list[np.ndarray]] = {}
+    values: dict[str, list[Any]] = {}
     for number, given in enumerate(labels):
         own = _check.labels(f"labels[{number}]", given)
         live = np.flatnonzero(own >= 0)
@@ -89,7 +91,8 @@ def permutation_test(
         sets = [live[order == label] for label in chosen for order in orders]
         where += [(number, sizes[label], len(live)) for label in chosen]
         for name, found in measure(number, sets).items():
-            table = np.asarray(found)
+            table = found if isinstance(found, torch.Tensor) else np.asarray(found)
             values.setdefault(name, []).append(table.reshape(len(chosen), len(orders), *table.shape[1:]))
     layer, size, of = np.array(where, dtype=np.int64).reshape(-1, 3).T
-    return PartitionTest(layer, size, of, {name: np.concatenate(tables) for name, tables in values.items()})
+    joined = {name: torch.cat(t) if isinstance(t[0], torch.Tensor) else np.concatenate(t) for name, t in values.items()}
+    return PartitionTest(layer, size, of, joined)

@@ -1,14 +1,18 @@
-"""Intervals, permutation p-values and tests that the chapters share; SciPy does what SciPy offers."""
+"""Intervals, permutation p-values and tests that the chapters share; SciPy does what SciPy offers.
+
+Numbers may be given as tensors. Nulls (m, n) of an accelerator are ranked where they are, and arrays that come out of a
+tensor are tensors beside it; vectors are copied to the host.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+import torch
 from scipy import stats
 
-from modutils import _check
+from modutils import _arrays, _check
 
 ALTERNATIVES = ("greater", "less", "two-sided")
 
@@ -34,7 +38,7 @@ class Interval(NamedTuple):
         return f"[{self.low:{form}}, {self.high:{form}}], n = {self.n}"
 
 
-def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
+def mean_interval(values: Any, *, level: float = 0.95) -> Interval:
     """Mean of independent replicates with Student's t interval.
 
     Parameters
@@ -57,7 +61,7 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     >>> mean_interval([1.0, float("nan")]).text()
     'n = 1, no interval'
     """
-    array = np.asarray(values, dtype=float).ravel()
+    array = _arrays.host(values).astype(float).ravel()
     array = _finite("values", array[~np.isnan(array)], least=0)
     if not 0 < level < 1:
         raise ValueError(f"level={level} must be between 0 and 1")
@@ -89,7 +93,7 @@ def share(count: int, n: int) -> Interval:
     return Interval(count / n, float(bounds.low), float(bounds.high), n)
 
 
-def trend(values: ArrayLike) -> float:
+def trend(values: Any) -> float:
     """Spearman's correlation of the values with their place: 1 where they rise throughout, −1 where they fall.
 
     Parameters
@@ -103,7 +107,7 @@ def trend(values: ArrayLike) -> float:
     >>> trend([1.0, 2.0, float("nan"), 5.0]), trend([3.0, 3.0, 3.0]), trend([1.0, 2.0])
     (1.0, 0.0, nan)
     """
-    array = np.asarray(values, dtype=float).ravel()
+    array = _arrays.host(values).astype(float).ravel()
     left = np.flatnonzero(np.isfinite(array))
     if len(left) < 3:
         return float("nan")
@@ -112,7 +116,7 @@ def trend(values: ArrayLike) -> float:
     return float(stats.spearmanr(left, array[left]).statistic)
 
 
-def rank_p_value(value: float, null: ArrayLike, alternative: str = "greater", *, ties: str = "mid") -> float:
+def rank_p_value(value: float, null: Any, alternative: str = "greater", *, ties: str = "mid") -> float:
     """Permutation p-value: the rank of ``value`` among draws from its null distribution.
 
     With b draws beyond ``value`` and t draws equal to it among n, the p-value is (b + 1 + t) / (n + 1) for
@@ -149,7 +153,7 @@ def rank_p_value(value: float, null: ArrayLike, alternative: str = "greater", *,
     return float(rank_p_values([value], [draws], alternative, ties=ties)[0])
 
 
-def rank_p_values(values: ArrayLike, null: ArrayLike, alternative: str = "greater", *, ties: str = "mid") -> np.ndarray:
+def rank_p_values(values: Any, null: Any, alternative: str = "greater", *, ties: str = "mid") -> Any:
     """`rank_p_value` for many statistics at once, each with a null of its own, and with one more rule for ties.
 
     Parameters
@@ -165,7 +169,7 @@ def rank_p_values(values: ArrayLike, null: ArrayLike, alternative: str = "greate
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray or Tensor
         (m,) in (0, 1].
 
     Raises
@@ -180,20 +184,21 @@ def rank_p_values(values: ArrayLike, null: ArrayLike, alternative: str = "greate
     >>> rank_p_values([3.0, 0.0], [[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]], ties="ignored").tolist()
     [0.25, 0.25]
     """
-    x, draws = np.asarray(values, dtype=float), np.asarray(null, dtype=float)
+    x, draws = _together(values, null)
     if x.ndim != 1 or draws.ndim != 2 or len(draws) != len(x) or draws.shape[1] < 1:
-        raise ValueError(f"values and null have shapes {x.shape} and {draws.shape}; (m,) and (m, n ≥ 1) are needed")
-    if np.isnan(x).any() or np.isnan(draws).any():
+        shapes = f"{tuple(x.shape)} and {tuple(draws.shape)}"
+        raise ValueError(f"values and null have shapes {shapes}; (m,) and (m, n ≥ 1) are needed")
+    if (x != x).any() or (draws != draws).any():
         raise ValueError("values or null has NaN; leave out what is not defined")
     _check.choice("alternative", alternative, ALTERNATIVES[:2])
     _check.choice("ties", ties, ("mid", "strict", "ignored"))
     beyond = (draws > x[:, None] if alternative == "greater" else draws < x[:, None]).sum(axis=1)
     equal = (draws == x[:, None]).sum(axis=1)
-    tied = {"mid": (1 + equal) / 2, "strict": 1 + equal, "ignored": np.ones(len(x))}[ties]
-    return np.asarray((beyond + tied) / (draws.shape[1] + 1))
+    tied = {"mid": (1 + equal) / 2, "strict": 1 + equal, "ignored": 1.0}[ties]
+    return _arrays.like((beyond + tied) / (draws.shape[1] + 1), values, null)
 
 
-def fisher(p_values: ArrayLike, n_null: int | None = None) -> float:
+def fisher(p_values: Any, n_null: int | None = None) -> float:
     """Fisher's combination of independent p-values: −2 Σ ln p against χ² with two degrees of freedom each.
 
     Parameters
@@ -224,7 +229,7 @@ def fisher(p_values: ArrayLike, n_null: int | None = None) -> float:
     return float(stats.combine_pvalues(p, method="fisher").pvalue)
 
 
-def bates(p_values: ArrayLike) -> float:
+def bates(p_values: Any) -> float:
     """Combine independent p-values by their mean, against the distribution of a mean of uniforms (Bates).
 
     Unlike Fisher's combination it is not moved by one very small p-value: it asks whether they are small together.
@@ -243,7 +248,7 @@ def bates(p_values: ArrayLike) -> float:
     return float(stats.irwinhall.cdf(p.sum(), p.size))
 
 
-def benjamini_hochberg(p_values: ArrayLike, rate: float = 0.05) -> float:
+def benjamini_hochberg(p_values: Any, rate: float = 0.05) -> float:
     """Largest p-value that is significant at a false discovery rate (Benjamini & Hochberg 1995); 0 if none is.
 
     Parameters
@@ -271,7 +276,7 @@ def benjamini_hochberg(p_values: ArrayLike, rate: float = 0.05) -> float:
     return float(p[stats.false_discovery_control(p) <= rate].max(initial=0.0))
 
 
-def partition_scores(values: ArrayLike, null: ArrayLike, alternative: str = "greater") -> np.ndarray:
+def partition_scores(values: Any, null: Any, alternative: str = "greater") -> Any:
     """Scores of whole partitions, whose ranks need no independence of the parts.
 
     Every column is a partition: the true one, or one whose labels were permuted. Each is ranked among all of them, part
@@ -289,7 +294,7 @@ def partition_scores(values: ArrayLike, null: ArrayLike, alternative: str = "gre
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray or Tensor
         (n + 1,), the true partition first. A ValueError is raised as by `rank_p_values`, or for no part.
 
     Examples
@@ -298,16 +303,27 @@ def partition_scores(values: ArrayLike, null: ArrayLike, alternative: str = "gre
     >>> rank_p_value(scores[0], scores[1:])
     0.125
     """
-    x, draws = np.asarray(values, dtype=float), np.asarray(null, dtype=float)
+    x, draws = _together(values, null)
     rank_p_values(x, draws, alternative)  # refuses what does not fit
     if not len(x):
         raise ValueError("values is empty: the partition has no part to test")
+    if isinstance(draws, torch.Tensor):
+        pool = torch.cat([x[:, None], draws], 1)
+        ranks = _arrays.ranks(-pool if alternative == "greater" else pool)
+        return -((ranks - 0.5) / pool.shape[1]).log().mean(0)
     pool = np.concatenate([x[:, None], draws], axis=1)
     ranks = stats.rankdata(-pool if alternative == "greater" else pool, axis=1)  # ties get their mean rank
-    return np.asarray(-np.log((ranks - 0.5) / pool.shape[1]).mean(axis=0))
+    return _arrays.like(np.asarray(-np.log((ranks - 0.5) / pool.shape[1]).mean(axis=0)), values, null)
 
 
-def effect_size(value: float, null: ArrayLike) -> float:
+def _together(values: Any, null: Any) -> list[Any]:
+    """Both in float64: tensors on an accelerator if one of them is there, else numpy arrays."""
+    if _arrays.on_device(values, null):
+        return [_arrays.placed(values, null), _arrays.placed(null, values)]
+    return [_arrays.host(one).astype(float) for one in (values, null)]
+
+
+def effect_size(value: float, null: Any) -> float:
     """How many standard deviations of the null lie between ``value`` and the null's mean (a z-score).
 
     Raises
@@ -327,7 +343,7 @@ def effect_size(value: float, null: ArrayLike) -> float:
     return float((value - draws.mean()) / spread)
 
 
-def holm(p_values: ArrayLike) -> np.ndarray:
+def holm(p_values: Any) -> Any:
     """Holm's step-down adjustment of p-values for several tests (Holm 1979).
 
     Parameters
@@ -337,7 +353,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray or Tensor
         (m,) adjusted p-values in the given order; reject those at or below the level.
 
     Raises
@@ -357,10 +373,10 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1)
-    return adjusted
+    return _arrays.like(adjusted, p_values)
 
 
-def equivalence_p_value(differences: ArrayLike, margin: float) -> float:
+def equivalence_p_value(differences: Any, margin: float) -> float:
     """Two one-sided t-tests: is the mean of paired differences within ±``margin``? (Schuirmann 1987)
 
     A test that finds no difference has not shown that there is none; this one can.
@@ -397,8 +413,8 @@ def equivalence_p_value(differences: ArrayLike, margin: float) -> float:
     return float(max(above, below))
 
 
-def _finite(name: str, values: ArrayLike, *, least: int) -> np.ndarray:
-    array = np.asarray(values, dtype=float).ravel()
+def _finite(name: str, values: Any, *, least: int) -> np.ndarray:
+    array = _arrays.host(values).astype(float).ravel()
     if array.size < least:
         raise ValueError(f"{name} has {array.size} numbers; at least {least} are needed")
     if not np.isfinite(array).all():
@@ -406,7 +422,7 @@ def _finite(name: str, values: ArrayLike, *, least: int) -> np.ndarray:
     return array
 
 
-def _p_values(p_values: ArrayLike) -> np.ndarray:
+def _p_values(p_values: Any) -> np.ndarray:
     p = _finite("p_values", p_values, least=1)
     if p.min() <= 0 or p.max() > 1:
         raise ValueError(f"p_values lie between {p.min()} and {p.max()}; they must be above 0 and at most 1")

@@ -187,6 +187,17 @@ def test_isolated_units_belong_to_no_cluster() -> None:
         assert set(labels) == {-1, 0, 1, 2}
 
 
+def test_the_diagonal_of_a_similarity_does_not_count() -> None:
+    """One group of small similarities beside one of large ones; every unit is most like itself."""
+    groups, A = np.repeat([0, 1], 20), random_graph(40)
+    A = np.where(groups[:, None] == groups, 1, 0.3) * (0.2 + A) * np.where(groups[:, None] + groups > 0, 0.2, 1)
+    similar = A + np.diag(np.random.default_rng(1).exponential(100, 40))
+    labels = spectral_clusters(similar, 2)
+    np.testing.assert_array_equal(labels, spectral_clusters(A - np.diag(np.diag(A)), 2))
+    assert adjusted_rand_score(labels, groups) == 1
+    assert ncut(similar, labels) == ncut(A, labels) == pytest.approx(cut_by_loops(A - np.diag(np.diag(A)), labels))
+
+
 @pytest.mark.parametrize(
     ("given", "k", "message"),
     [
@@ -196,7 +207,8 @@ def test_isolated_units_belong_to_no_cluster() -> None:
         (np.array([[0, 1], [2, 0]]), 1, "A is not symmetric"),
         (np.zeros((3, 3)), 1, "graph has no edge"),
         (np.ones((3, 3)), 0, "k=0; an integer, 1 ... 3"),
-        (np.diag([1.0, 1.0, 0.0]), 3, "k=3; an integer, 1 ... 2"),
+        (block_diag([[0, 1], [1, 0]], [[1.0]]), 3, "k=3; an integer, 1 ... 2"),
+        (np.eye(3), 1, "graph has no edge"),
         ([], 1, "weights is empty"),
         ([np.ones((2, 3)), np.ones((2, 3))], 1, r"weights\[1\] has shape \(2, 3\)"),
         ([np.full((2, 3), np.nan)], 1, r"weights\[0\] has NaN"),
