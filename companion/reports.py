@@ -14,7 +14,7 @@ from companion.claims import STATE_WORDS, VERDICTS, Verdict
 from companion.records import Cell, Record, Results, form
 
 #: What the data sets are called in text.
-DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "digits"}
+DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "digits", "cifar10": "CIFAR-10"}
 _MARKS = dict(zip(VERDICTS, ("●", "◐", "○", "–"), strict=True))
 _BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted"), strict=True))
 

@@ -59,6 +59,8 @@ class Study:
     ) -> dict[str, list[Verdict]]:
         """The verdict on every claim, for each data set of a scale of which anything is recorded, or for one.
 
+        A study without claims has none to give.
+
         Raises
         ------
         ValueError
@@ -67,6 +69,8 @@ class Study:
             Nothing is recorded, or a record is invalid.
         """
         found = results or self.results(scale)
+        if not self.claims:
+            return {}
         evidence = self.evidence(found, scale)
         if dataset is not None and dataset not in evidence:
             raise ValueError(f"dataset={dataset!r} is not part of scale {scale!r}; it has {', '.join(evidence)}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -234,7 +235,7 @@ def _idx(name: str, split: str, root: str | Path | None) -> tuple[torch.Tensor, 
     cache = cache_folder() / "data"
     for file in _MD5[name]:  # torchvision asks for all four, whichever split is read
         _expand(name, file, Path(chosen) if chosen else None, cache, verify=file in _files(name, split))
-    dataset_class = getattr(_torchvision_datasets(), _FOLDERS[name])
+    dataset_class = getattr(torchvision().datasets, _FOLDERS[name])
     dataset = dataset_class(cache, train=split == "train", download=False)
     note_read(checksums(name, split))
     return dataset.data, dataset.targets
@@ -268,7 +269,7 @@ def _whole_cifar10(folder: Path, split: str, *, download: bool) -> tuple[torch.T
     """Through torchvision, which verifies every file before it reads any."""
     fix = "put the published cifar-10-batches-py, or CIFAR10-subset, into the folder that MODUTILS_DATA names"
     try:
-        dataset = _torchvision_datasets().CIFAR10(folder, train=split == "train", download=download)
+        dataset = torchvision().datasets.CIFAR10(folder, train=split == "train", download=download)
     except (URLError, OSError, RuntimeError) as error:
         what = "could not be downloaded" if download else f"in {folder} is incomplete or altered"
         raise DataError(f"CIFAR-10 {what} ({error}); {fix}") from error
@@ -333,7 +334,7 @@ def _copy(origin: Path, target: Path) -> None:
 
 
 def _download(name: str, file: str, root: Path) -> None:
-    datasets = _torchvision_datasets()
+    datasets = torchvision().datasets
     dataset_class = getattr(datasets, _FOLDERS[name])
     md5 = dict(dataset_class.resources)[f"{file}.gz"]
     failures = []
@@ -348,12 +349,22 @@ def _download(name: str, file: str, root: Path) -> None:
     raise DataError(f"{file}.gz of {name} could not be downloaded ({'; '.join(failures)}); {_FIX}")
 
 
-def _torchvision_datasets() -> Any:
-    """``torchvision.datasets``, also where torchvision's compiled operators do not fit the installed torch.
+def torchvision() -> Any:
+    """The package torchvision, also where its compiled operators do not fit the installed torch.
 
     torchvision describes ``nms`` and ``qnms`` to torch while it is imported, which fails when its compiled library
-    could not be loaded (next to a CPU build of torch, say). Declaring the two names is enough: data sets never
-    call them.
+    could not be loaded (next to a CPU build of torch, say). Declaring the two names is enough: data sets and classifiers
+    never call them.
+
+    Raises
+    ------
+    DataError
+        It is not installed.
+
+    Examples
+    --------
+    >>> torchvision().models.resnet18().fc.in_features
+    512
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
@@ -368,6 +379,4 @@ def _torchvision_datasets() -> Any:
             torch.library.define(
                 f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             )
-    import torchvision.datasets
-
-    return torchvision.datasets
+    return importlib.import_module("torchvision")

@@ -114,7 +114,9 @@ def describe(model: nn.Module, layer: str, images: Tensor) -> dict[str, Tensor]:
     """The channels of a layer in three ways: one matrix (channels, images), and two (channels, channels)."""
     values = units.layer_activations(model, layer, images, units="channel")
     return {
-        "attribution": attribution.neuron_sample_matrix(model, layer, images).unflatten(0, (values.shape[1], -1)).sum(1),
+        "attribution": attribution.neuron_sample_matrix(model, layer, images)
+        .unflatten(0, (values.shape[1], -1))
+        .sum(1),
         "similarity": similarity.normalize(similarity.unit_similarity(model, layer, images, measure="covariance")),
         "correlation": torch.as_tensor(graphs.correlation_graph(values)),
     }
@@ -132,7 +134,7 @@ def group(description: Tensor, k: int, *, seed: int = 0) -> dict[str, np.ndarray
     return {name: np.asarray(labels) for name, labels in found.items()}
 
 
-def test(
+def tested(
     model: nn.Module, layer: str, images: Tensor, classes: Tensor, labels: np.ndarray, *, draws: int = 99, seed: int = 0
 ) -> dict[str, Any]:
     """Modules beside random sets of as many channels, by what removal does and by which images drive them."""
@@ -149,15 +151,13 @@ def test(
             "entropy": np.asarray(coherence.label_entropy(drive, classes, top=50)),
         }
 
-    tested = partitions.permutation_test([labels], measure, draws=draws, seed=seed)
-    return {
-        name: {
-            "value": found[:, 0],
-            "null": found[:, 1:-1].mean(1),
-            "p": statistics.rank_p_values(found[:, 0], found[:, 1:-1], "less" if name == "entropy" else "greater"),
-        }
-        for name, found in tested.values.items()
-    } | {"size": tested.size}
+    test = partitions.permutation_test([labels], measure, draws=draws, seed=seed)
+    found: dict[str, Any] = {"size": test.size}
+    for name, values_of_sets in test.values.items():
+        own, random = values_of_sets[:, 0], values_of_sets[:, 1:-1]
+        p = statistics.rank_p_values(own, random, "less" if name == "entropy" else "greater")
+        found[name] = {"value": own, "null": random.mean(1), "p": p}
+    return found
 
 
 # --- the stage --------------------------------------------------------------------------------------------------------
@@ -178,9 +178,11 @@ def modules(*, dataset: str, seed: int) -> dict[str, Any]:
             found[f"{name}, {way}"] = {
                 "labels": partition,
                 "modules": len(np.unique(partition[partition >= 0])),
-                **test(model, LAYER, images[rest], classes[rest], partition),
+                **tested(model, LAYER, images[rest], classes[rest], partition),
             }
-    square = {name: graphs.correlation_graph(one.T) if name == "attribution" else one for name, one in described.items()}
+    square = {
+        name: graphs.correlation_graph(one.T) if name == "attribution" else one for name, one in described.items()
+    }
     return {
         "accuracy": training.accuracy(model, images, classes),
         "train": len(images_of.load(dataset, "train")[0]),

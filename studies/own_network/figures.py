@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from companion.records import Record
 from modutils.plotting import COLORS, SEQUENTIAL, WIDTH, figure, heat_table
 from modutils.statistics import fisher, mean_interval
 
@@ -49,7 +50,7 @@ def table(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     rows = {}
     for name in runs[0]["partitions"]:
         found = [run["partitions"][name] for run in runs]
-        row = {"modules": np.mean([one["modules"] for one in found])}
+        row: dict[Any, float] = {"modules": np.mean([one["modules"] for one in found])}
         for test, unit in (("lost", 100), ("selectivity", 100), ("entropy", 1)):
             for column in ("value", "null"):
                 row[test, column] = unit * np.mean(np.concatenate([one[test][column] for one in found]))
@@ -66,12 +67,13 @@ def table(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def shown(frame: pd.DataFrame) -> str:
     """The table as HTML."""
-    digits = {key: "{:.3f}" if key[1] == "p" else "{:.1f}" for key in frame.columns}
-    digits[("", "modules")] = "{:.3g}"
-    for key in frame.columns:
-        if key[0].startswith("entropy") and key[1] != "p":
-            digits[key] = "{:.2f}"
-    html: str = frame.style.format(digits).set_table_attributes('class="dataframe"').to_html()
+
+    def digits(name: tuple[str, str]) -> str:
+        if name[1] == "p":
+            return "{:.3f}"
+        return "{:.2f}" if name[0].startswith("entropy") else "{:.1f}"
+
+    html: str = frame.to_html(formatters=[digits(name).format for name in frame.columns], border=0)
     return html
 
 
@@ -84,6 +86,15 @@ def agreement(runs: Sequence[Mapping[str, Any]]) -> Figure:
     heat_table(ax, np.mean([run["agreement"] for run in runs], axis=0), names, short, low=0, high=1, fontsize=8)
     plt.setp(ax.get_xticklabels(), rotation=60, ha="left", rotation_mode="anchor")
     return sheet
+
+
+def origin(record: Record) -> str:
+    """Which images a network was trained and tested on, and how many of them."""
+    files = record.provenance["data"]
+    name = "CIFAR-10" if any(file.startswith("cifar10") for file in files) else "digits"
+    if any(file.startswith("cifar10-subset") for file in files):
+        name = "a class-balanced subset of CIFAR-10"
+    return f"{name}, {record.values['train']} images to train on and {record.values['test']} to test"
 
 
 def accuracy(runs: Sequence[Mapping[str, Any]]) -> str:

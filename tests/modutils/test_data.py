@@ -163,7 +163,7 @@ def test_a_failed_download_says_what_to_do(small_mnist: Path, monkeypatch: pytes
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("no route to host")
 
-    monkeypatch.setattr(data._torchvision_datasets().utils, "download_url", unreachable)
+    monkeypatch.setattr(data.torchvision().datasets.utils, "download_url", unreachable)
     with pytest.raises(data.DataError, match=r"could not be downloaded .*no route to host.*MODUTILS_DATA"):
         data.load("mnist", "test")
 
@@ -236,6 +236,6 @@ def test_a_cifar10_that_cannot_be_downloaded_says_what_to_do(
         raise URLError("no route to host")
 
     small_cifar10.unlink()
-    monkeypatch.setattr(data._torchvision_datasets().CIFAR10, "download", unreachable)
+    monkeypatch.setattr(data.torchvision().datasets.CIFAR10, "download", unreachable)
     with pytest.raises(data.DataError, match=r"CIFAR-10 could not be downloaded .*no route to host.*MODUTILS_DATA"):
         data.load("cifar10", "test")

@@ -223,6 +223,11 @@ def test_ranks_are_those_of_lesions_and_images_taken_one_by_one(small: proxies.S
     tested = proxies.test_partition(small, PARTITION, seed=1)
     assert tested["layer"].tolist() == [0, 0, 0, 0, 1, 1, 1]
     assert tested["size"].tolist() == [2, 3, 6, 7, 5, 7, 2]
+    # The first of every 21 sets is a sub-cluster itself.
+    clusters = [np.flatnonzero(labels == one) for labels in PARTITION for one in np.unique(labels[labels >= 0])]
+    first = [units for sets in seen.sets for units in sets[::21]]
+    for units, cluster in zip(first, [one for one in clusters if len(one) > 1], strict=True):
+        np.testing.assert_array_equal(units, cluster)
     lost = np.array([_lost(small, layer, units) for layer, sets in enumerate(seen.sets) for units in sets])
     lost = lost.reshape(7, 21, 10)
     np.testing.assert_array_equal(tested["lost"], lost[:, 0])
