@@ -172,10 +172,11 @@ def test_batch_size_does_not_change_the_result(measure: str) -> None:
 
 
 def test_single_precision_keeps_five_digits() -> None:
-    model, x = network([784, 64, 64, 10]), samples(300, 784, seed=8).float().double()  # more than bfloat16 can count
+    model, x = network([784, 64, 64, 10]), samples(310, 784).float().double()
     for layer in ("hidden1", "hidden2"):  # no unit is so close to its kink that rounding decides
         z = split(model, layer)[0](x).detach()
-        assert z.abs().min() > 784 * torch.finfo(torch.float32).eps * z.std()
+        x = x[(z.abs() > 784 * torch.finfo(torch.float32).eps * z.std()).all(1)]
+    assert len(x) > 256  # more than bfloat16 can count
     exact = mlp_similarities(*parameters(model), x)
     single = mlp_similarities(*parameters(model.float()), x.float())
     for ours, truth in zip(single, exact, strict=True):
