@@ -29,7 +29,7 @@ class Runs:
 
     def __init__(self, module: nn.Module) -> None:
         self.samples, self.inner = 0, module.forward
-        module.forward = self  # type: ignore[method-assign, assignment]
+        module.forward = self
 
     def __call__(self, *args: Any) -> Any:
         self.samples += len(args[0])
