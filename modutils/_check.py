@@ -93,17 +93,17 @@ def tensor(given: Any) -> Any:
 
 
 def samples(name: str, given: Any, *, integers: bool = False) -> Tensor:
-    """A floating point tensor (N, ...) of finite numbers, not empty, from a tensor or array; with `integers` also ids."""
+    """A floating point tensor (N, ...) of finite numbers, not empty, of a tensor or array; with `integers` also ids."""
     given = tensor(given)
     if not isinstance(given, Tensor):
         raise ValueError(
-            f"{name} is {type(given).__name__}; give one floating point tensor (a model of several inputs can be "
-            "wrapped in a module that takes one)"
+            f"{name} is {type(given).__name__}; give a floating point tensor (a model of several inputs can be wrapped "
+            "in a module that takes one)"
         )
     if given.is_complex() or not (given.is_floating_point() or integers):
         raise ValueError(
-            f"{name} is {given.dtype}; give a floating point tensor (of token ids there are no gradients: cut the model "
-            "above its embedding)"
+            f"{name} is {given.dtype}; give a floating point tensor (there are no gradients with respect to token ids: "
+            "give the embedded tokens to what follows the embedding)"
         )
     if given.ndim < 2 or not given.numel():
         raise ValueError(f"{name} has shape {tuple(given.shape)}; (N, ...) with at least one sample is needed")

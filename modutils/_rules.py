@@ -187,11 +187,6 @@ class Rules(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if kwargs.get("training") and kwargs.get("p", kwargs.get("dropout_p")) != 0:
-            raise ValueError(
-                f"model calls {func.__name__} in training mode: its output is random, or depends on the other samples "
-                "of the batch; call model.eval() first (and let batch normalisation track its statistics)"
-            )
         x = args[0] if args else kwargs.get("input")
         if (
             (func in _ELEMENTWISE or func in _MAX_POOL)

@@ -5,9 +5,9 @@ by a number. With ``units="element"`` units are numbered as `torch.flatten` numb
 sample; with ``units="channel"`` a unit is a channel, and all its places are replaced at once (see `modutils.units`).
 
 What lies below the layer runs once for all sets of removed units, in any network. Where the network is a chain
-(`torch.nn.Sequential`) and the first thing that computes after ``layer`` is a `torch.nn.Linear`, a lesion is moreover an
-exact update of what that gives. Both agree with a run of the whole network for every set, the former bit for bit, the
-latter up to rounding.
+(`torch.nn.Sequential`) and the first thing that computes after ``layer`` is a `torch.nn.Linear`, a lesion is moreover
+an exact update of what that gives. Both agree with a run of the whole network for every set, the former bit for bit,
+the latter up to rounding.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -113,7 +113,7 @@ def ablation_curve(
     array([2, 1, 1])
     """
     options = {"replacement": replacement, "units": units, "output": output, "seed": seed, "batch_size": batch_size}
-    return ablation_curves(model, layer, inputs, labels, [groups], **options)[0]  # type: ignore[arg-type]
+    return ablation_curves(model, layer, inputs, labels, [groups], **options)[0]
 
 
 @undisturbed
@@ -333,7 +333,9 @@ class _Lesioned:
         if isinstance(replacement, str):
             _check.choice("replacement", replacement, REPLACEMENTS)
             if replacement == "mean":
-                total = sum(chunk.flatten(1).sum(0, dtype=torch.float64) for chunk in self._values())
+                total = torch.zeros_like(self.replacement, dtype=torch.float64)
+                for chunk in self._values():
+                    total += chunk.flatten(1).sum(0, dtype=torch.float64)
                 self.replacement = (total / self.samples).to(value)
             elif replacement == "resample":
                 if self.samples < 2:

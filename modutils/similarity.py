@@ -39,14 +39,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from modutils import _check
-from modutils.units import batches, find, has_hooks, probe, refuse_training, run, run_from, split, unit_values
+from modutils.units import (
+    Output,
+    batches,
+    channel_axis,
+    find,
+    has_hooks,
+    logits_of,
+    probe,
+    run,
+    run_from,
+    split,
+    undisturbed,
+    value_of,
+)
 
 __all__ = ["MEASURES", "Similarity", "mlp_similarities", "normalize", "unit_similarity"]
 
@@ -68,21 +81,22 @@ class Similarity(NamedTuple):
     inside: Tensor
 
 
-@torch.inference_mode(False)
+@undisturbed
 @torch.enable_grad()
 def unit_similarity(
     model: nn.Module,
     layer: nn.Module | str,
-    inputs: Tensor,
+    inputs: Tensor | np.ndarray,
     *,
     measure: str,
     abs_inside: bool = False,
     labels: Tensor | None = None,
     positions: int | None = None,
+    output: Output | None = None,
     seed: int = 0,
     batch_size: int = 500,
 ) -> Tensor:
-    """Compare all pairs of units of a layer of any network.
+    """Compare all pairs of units (channels, see `modutils.units`) of a layer of any network.
 
     Networks of `modutils.networks.mlp` with ReLU go through `mlp_similarities`; all others through automatic
     differentiation: per batch, `input_sensitivity` takes one backward pass for each unit at each position, and the
@@ -91,17 +105,18 @@ def unit_similarity(
     Parameters
     ----------
     model : nn.Module
-        Maps inputs (N, ...) to logits (N, classes), each sample on its own. Dropout and batch normalisation must be
-        in eval mode. It runs on its own device and in its own precision. For the upstream measures the output may
-        have any shape.
+        Maps inputs (N, ...) to logits (N, classes), each sample on its own, in evaluation mode. It runs on its own
+        device and in its own precision. For the upstream measures it may return anything. `loss_hessian` is of a
+        cross-entropy, so it needs two classes or more.
     layer : nn.Module or str
         Submodule of the model, or its dotted name, that runs once. Name the activation function, not the linear map
-        below it. Its output is (N, n), or (N, n, height, width): the units are then the n channels, and M is the
-        mean over positions of the matrix between the channels *at the same position*. For the downstream measures
-        that is: J and the second derivative are with respect to the channels at one position, with all others held.
-        Covariances are about the mean at the position.
-    inputs : Tensor, shape (N, ...)
-        Finite floating point numbers; moved to the model's device batch by batch.
+        below it. Its output is (N, n), or (N, n, height, width), or (N, tokens, n): the units are then the n channels,
+        and M is the mean over positions of the matrix between the channels *at the same position*. For the downstream
+        measures that is: J and the second derivative are with respect to the channels at one position, with all others
+        held. Covariances are about the mean at the position.
+    inputs : Tensor or ndarray, shape (N, ...)
+        Finite floating point numbers, or but for `input_sensitivity` integers for a model that takes such; moved to the
+        model's device batch by batch.
     measure : str
         One of `MEASURES`, as defined at the top of this module, with no factor in front.
     abs_inside : bool
@@ -112,7 +127,9 @@ def unit_similarity(
         labels are drawn from the model's own p, which is the Gauss-Newton matrix JᵀHJ with H = diag(p) - ppᵀ.
         With labels, a network without closed forms takes one backward pass per batch for each unit at each position.
     positions : int, optional
-        Use at most so many positions of a (N, n, height, width) layer, drawn once for all samples. Default: all.
+        Use at most so many positions of a layer that has several, drawn once for all samples. Default: all.
+    output : callable, optional
+        Picks the logits (N, classes) from what the model returns, for the downstream measures. Default: all of it.
     seed : int
         Of that draw.
     batch_size : int
@@ -140,29 +157,26 @@ def unit_similarity(
     """
     _check.choice("measure", measure, MEASURES)
     module = find(model, layer)
-    _check.samples("inputs", inputs)
+    inputs = _check.samples("inputs", inputs, integers=measure != "input_sensitivity")
     _check.count("batch_size", batch_size, 1)
     if positions is not None:
         _check.count("positions", positions, 1)
-    refuse_training(model)
-    value, logits = _finite(*probe(model, module, inputs))
-    unit_values(value, "channel")  # refuses other shapes
-    downstream = measure in ("output_sensitivity", "loss_hessian")
-    if downstream and logits.ndim != 2:
-        raise ValueError(f"model gives shape {tuple(logits.shape)} for one sample; (1, classes) is needed")
+    value, given = probe(model, module, inputs)
+    logits = _logits(given, output, 1, measure)
+    _refuse_infinite(value, logits)
     if measure == "loss_hessian" and labels is not None:
-        _check.labels("labels", labels, len(inputs), low=0, high=logits.shape[1] - 1)
+        labels = torch.from_numpy(_check.labels("labels", labels, len(inputs), low=0, high=logits.shape[1] - 1))
 
-    closed = _relu_mlp(model, module, inputs)
+    closed = None if output is not None else _relu_mlp(model, module, inputs)
     if closed is not None:
         weights, biases, index = closed
         batch_size = min(batch_size, 100)
         found = mlp_similarities(weights, biases, inputs, measures=(measure,), batch_size=batch_size)[index][measure]
     else:
-        where = torch.arange(value[0, 0].numel())
+        where = torch.arange(_by_position(value).shape[2])
         if positions is not None and positions < len(where):
             where = torch.randperm(len(where), generator=torch.Generator().manual_seed(seed))[:positions].sort().values
-        found = _by_autograd(model, module, inputs, measure, labels, where, batch_size)
+        found = _by_autograd(model, module, inputs, measure, labels, where, batch_size, output)
     return found.inside if abs_inside else found.outside
 
 
@@ -209,8 +223,8 @@ def mlp_similarities(
     Examples
     --------
     >>> weights, biases = [torch.eye(2), torch.tensor([[3.0, -1.0]])], [torch.zeros(2), torch.zeros(1)]
-    >>> first = mlp_similarities(weights, biases, torch.tensor([[1.0, 1.0], [1.0, -1.0]]))[0]
-    >>> first["input_sensitivity"].outside
+    >>> inputs = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    >>> mlp_similarities(weights, biases, inputs, measures=["input_sensitivity"])[0]["input_sensitivity"].outside
     tensor([[1.0000, 0.0000],
             [0.0000, 0.5000]], dtype=torch.float64)
     """
@@ -218,6 +232,8 @@ def mlp_similarities(
         _check.choice("measures", measure, MEASURES)
     _check.count("batch_size", batch_size, 1)
     weights, biases, x = _check_chain(weights, biases, inputs)
+    if "loss_hessian" in measures and len(weights[-1]) < 2:
+        raise ValueError("measures has 'loss_hessian', but there is a single output; a cross-entropy needs two classes")
 
     layers: list[Tensor] = []
     for weight, bias in zip(weights, biases, strict=True):
@@ -259,8 +275,9 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
     Returns
     -------
     Tensor or ndarray, as given
-        In [0, 1]; of the same precision, float64 for integers. Entries above 1 are set to 1: by rounding alone,
-        except for a Hessian that is not positive semidefinite (`unit_similarity` with labels).
+        In [0, 1]; of the same precision, float64 for integers. Half precision is reckoned with in single. Entries
+        above 1 are set to 1: by rounding alone, except for a Hessian that is not positive semidefinite
+        (`unit_similarity` with labels).
 
     Raises
     ------
@@ -278,7 +295,8 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
     """
     _check.choice("how", how, ("sqrt", "max"))
     values = S if isinstance(S, Tensor) else torch.as_tensor(np.array(S))
-    values = values if values.is_floating_point() else values.double()
+    kept = values.dtype if values.is_floating_point() else torch.float64
+    values = values.to(torch.promote_types(kept, torch.float32))
     if values.ndim < 2 or values.shape[-1] != values.shape[-2]:
         raise ValueError(f"S has shape {tuple(values.shape)}; (..., n, n) is needed")
     if not torch.isfinite(values).all() or (values < 0).any():
@@ -289,7 +307,7 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
         scale = root.unsqueeze(-1) * root.unsqueeze(-2)
     else:
         scale = torch.maximum(diagonal.unsqueeze(-1), diagonal.unsqueeze(-2)).clamp(min=1e-24)
-    normalized = (values / scale).clamp(max=1)
+    normalized = (values / scale).clamp(max=1).to(kept)
     return normalized if isinstance(S, Tensor) else normalized.numpy()
 
 
@@ -390,8 +408,10 @@ def _check_chain(
             f"there are {len(weights)} weights and {len(biases)} biases; needed is one of each per linear map, and at "
             f"least two maps, so that there is a hidden layer"
         )
-    _check.samples("inputs", inputs)
+    inputs = _check.samples("inputs", inputs)
+    weights, biases = ([_check.tensor(given) for given in some] for some in (weights, biases))
     like = weights[0].detach()
+    like = like if like.is_floating_point() else like.float()
     x = inputs.flatten(1).to(like)
     for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         width = weights[i - 1].shape[0] if i else x.shape[1]
@@ -426,19 +446,17 @@ def _relu_mlp(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[list[
     return weights, biases, kinds[: len(below)].count("L") - 1
 
 
-def _tap(model: nn.Module, layer: nn.Module, x: Tensor, *, cut: bool) -> tuple[Tensor, Tensor]:
-    """Value of the layer and output of the model; with ``cut``, what can be differentiated starts at the value."""
-    return _finite(*(run_from(model, layer, x) if cut else run(model, layer, x.clone())))
+def _logits(given: Any, output: Output | None, rows: int, measure: str) -> Tensor:
+    """The logits (rows, classes) in what the model returns, which the upstream measures do not ask for."""
+    if measure in ("covariance", "input_sensitivity"):
+        return torch.zeros(rows, 0)
+    return logits_of(given, output, rows, least=2 if measure == "loss_hessian" else 1)
 
 
-def _finite(value: Tensor, output: object) -> tuple[Tensor, Tensor]:
-    """What a layer and the model give, if they are tensors of finite numbers."""
-    if not isinstance(output, Tensor):
-        raise ValueError(f"model gives a {type(output).__name__}; one tensor is needed")
-    for name, given in (("layer", value), ("model", output)):
-        if not _check.finite(given):
+def _refuse_infinite(value: Tensor, logits: Tensor) -> None:
+    for name, given in (("layer", value), ("model", logits)):
+        if given.numel() and not _check.finite(given):
             raise ValueError(f"{name} gives NaN or infinite values")
-    return value, output
 
 
 def _by_autograd(
@@ -449,6 +467,7 @@ def _by_autograd(
     labels: Tensor | None,
     where: Tensor,
     batch_size: int,
+    output: Output | None = None,
 ) -> Similarity:
     """The general path: any network, at the positions ``where`` of the layer's output (0 for units)."""
     if measure == "covariance":
@@ -456,9 +475,14 @@ def _by_autograd(
     total: Tensor | None = None
     for part, x in batches(model, inputs, batch_size):
         upstream = measure == "input_sensitivity"
-        value, logits = _tap(model, layer, x.requires_grad_(upstream), cut=not upstream)
+        if upstream:  # what can be differentiated starts at the input, else at the value
+            value, given = run(model, layer, x.requires_grad_().clone())
+        else:
+            value, given = run_from(model, layer, x)
+        logits = _logits(given, output, len(x), measure)
+        _refuse_infinite(value, logits)
         if total is None:
-            total = _zeros(value)
+            total = _zeros(_by_position(value))
         if upstream:
             for position in where.tolist():
                 units = _by_position(value)[..., position].unbind(1)
@@ -487,7 +511,8 @@ def _covariance_of_layer(
 
     def values() -> Iterator[Tensor]:
         for _, x in batches(model, inputs, batch_size):
-            value = _by_position(_tap(model, layer, x, cut=False)[0])
+            value = _by_position(value_of(model, layer, x))
+            _refuse_infinite(value, value)
             yield value[..., where.to(value.device)].double()
 
     origin = next(values())[0]  # so that the centred value of a constant unit is exactly zero
@@ -500,8 +525,8 @@ def _covariance_of_layer(
 
 
 def _by_position(value: Tensor) -> Tensor:
-    """(N, n) as (N, n, 1), and (N, n, height, width) as (N, n, positions)."""
-    return value.reshape(*value.shape[:2], -1)
+    """(N, n) as (N, n, 1), and (N, n, height, width) or (N, positions, n) as (N, n, positions)."""
+    return value.movedim(channel_axis(value.ndim), 1).reshape(len(value), value.shape[channel_axis(value.ndim)], -1)
 
 
 def _gradient(values: Tensor, leaf: Tensor, *, create_graph: bool = False) -> Tensor:

@@ -133,8 +133,8 @@ def probe(model: nn.Module, layer: nn.Module | str, inputs: Tensor, *, before: b
             value, output = run(model, layer, x, before=before)
     except (RuntimeError, TypeError, IndexError) as error:
         raise ValueError(
-            f"inputs of shape {tuple(inputs.shape)} and type {inputs.dtype} do not pass through the model: {error} "
-            "(a model of several inputs can be wrapped in a module that takes one)"
+            f"inputs of shape {tuple(inputs.shape)} do not pass through the model: {error}. They are {inputs.dtype}; a "
+            "model of several inputs can be wrapped in a module that takes one"
         ) from error
     if any(not torch.equal(a, b) for a, b in zip(before_run, _generators(x.device), strict=True)):
         raise ValueError(
@@ -322,8 +322,8 @@ class Cut:
     A chain is cut into lists of modules. Any other network is run as a whole, and its stem is empty.
     """
 
-    def __init__(self, model: nn.Module, layer: nn.Module):
-        self.model, self.layer = model, layer
+    def __init__(self, model: nn.Module, layer: nn.Module, output: Output | None = None):
+        self.model, self.layer, self.output = model, layer, output
         parts = split(model, layer)
         self.is_chain = parts is not None
         below, self.above = parts or ([], [])
@@ -358,20 +358,22 @@ class Cut:
 
     def forward(
         self, z: Tensor, at: Tensor | None = None, *, whole: bool = False, spend: bool = False
-    ) -> tuple[Tensor, Any]:
-        """Value of the layer, as the leaf of a graph, and the output that follows from it.
+    ) -> tuple[Tensor, Tensor]:
+        """Value of the layer, as the leaf of a graph, and the logits that follow from it.
 
         `z` is what `stem` returned, or with `whole` the model's input. The layer's value is replaced by `at` if
         given. `spend`: `z` may be overwritten.
         """
         if whole or not self.is_chain:
-            return run_from(self.model, self.layer, z, at)
+            leaf, given = run_from(self.model, self.layer, z, at)
+            with torch.enable_grad():
+                return leaf, logits_of(given, self.output, len(leaf))
         leaf = (self.value(z, spend=spend) if at is None else at).detach().requires_grad_()
         with torch.enable_grad():
-            output = leaf.clone()  # what follows may work in place
+            given = leaf.clone()  # what follows may work in place
             for module in self.above:
-                output = module(output)
-        return leaf, output
+                given = module(given)
+            return leaf, logits_of(given, self.output, len(leaf))
 
 
 def split(model: nn.Module, layer: nn.Module) -> tuple[list[nn.Module], list[nn.Module]] | None:

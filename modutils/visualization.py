@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from modutils import _check
-from modutils.units import find, like, refuse_training, run, split, unit_values
+from modutils.units import UNITS, Output, find, like, logits_of, probe, run, split, undisturbed, unit_values
 
 __all__ = ["Visualization", "feature_visualization"]
 
@@ -27,7 +27,7 @@ class Visualization(NamedTuple):
     logits: Tensor
 
 
-@torch.inference_mode(False)
+@undisturbed
 @torch.enable_grad()
 def feature_visualization(
     model: nn.Module,
@@ -35,10 +35,12 @@ def feature_visualization(
     unit_sets: Sequence[Any],
     shape: Sequence[int],
     *,
+    units: str = "channel",
     before: bool = False,
     steps: int = 65,
     learning_rate: float = 0.05,
     deviation: float = 0.01,
+    output: Output | None = None,
     batch_size: int = 512,
     seed: int = 0,
 ) -> Visualization:
@@ -57,15 +59,19 @@ def feature_visualization(
         Submodule of the model or its dotted name, that runs once. Where the model is a chain
         (`torch.nn.Sequential`) nothing above it runs.
     unit_sets : sequence of arrays of int
-        Units (channels, if the layer is convolutional) of each set, none empty.
+        Units of each set, none empty.
     shape : sequence of int
         Channels, height and width of the images.
+    units : {"channel", "element"}
+        What the numbers mean, see `modutils.units`.
     before : bool
         Drive what the layer is given instead of what it gives: of an activation function, the values before it.
     steps, learning_rate : int, float
         Of Adam; the score is that after the last step.
     deviation : float
         Standard deviation of the coefficients at the start.
+    output : callable, optional
+        Picks the logits (N, classes) from what the model returns. Default: all that it returns.
     batch_size : int
         Images in one optimisation.
     seed : int
@@ -77,7 +83,7 @@ def feature_visualization(
         An unknown layer, a model in training mode, no sets, an empty set, a unit out of range, or steps below 0.
     """
     module = find(model, layer)
-    refuse_training(model)
+    _check.choice("units", units, UNITS)
     if not len(unit_sets) or steps < 0 or batch_size < 1:
         raise ValueError(f"{len(unit_sets)} sets, steps={steps}, batch_size={batch_size}: need at least 1, 0 and 1")
     channels, height, width = shape
@@ -88,16 +94,17 @@ def feature_visualization(
     def values(images: Tensor) -> Tensor:
         """(N, units), differentiable."""
         value = run(model, module, images, before=before)[0] if below is None else below(images)
-        return unit_values(value, "channel")
+        return unit_values(value, units)
 
     with torch.no_grad():
-        value = run(model, module, to.new_zeros(1, *shape), before=before)[0]  # refuses what cannot be used
-        units = unit_values(value, "channel").shape[1]
-    masks = to.new_zeros(len(unit_sets), units)
+        value, given = probe(model, module, to.new_zeros(1, *shape), before=before)
+        number = unit_values(value, units).shape[1]
+        logits_of(given, output, 1)  # refuses others now, not after the last step
+    masks = to.new_zeros(len(unit_sets), number)
     for mask, members in zip(masks, unit_sets, strict=True):
         if not len(members):
-            raise ValueError(f"unit_sets has an empty set; each needs units in 0 ... {units - 1}")
-        mask[torch.as_tensor(_check.unit_set(members, units), device=to.device)] = 1
+            raise ValueError(f"unit_sets has an empty set; each needs units in 0 ... {number - 1}")
+        mask[torch.as_tensor(_check.unit_set(members, number), device=to.device)] = 1
     frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width))
     scale = ((height * width) ** 0.5 / frequency.clamp(min=1 / max(height, width))).to(to)
     noise = torch.randn(channels, *scale.shape, 2, generator=torch.Generator().manual_seed(seed)).to(to) * deviation
@@ -121,7 +128,7 @@ def feature_visualization(
                 final = image(coefficients)
                 images.append(final.cpu())
                 scores.append((values(final).abs() * mask).sum(dim=1).cpu().numpy())
-                logits.append(model(final).cpu())
+                logits.append(logits_of(model(final), output, len(final)).cpu())
     finally:
         for parameter, flag in zip(model.parameters(), frozen, strict=True):
             parameter.requires_grad_(flag)

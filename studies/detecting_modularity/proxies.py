@@ -115,9 +115,7 @@ def test_partition(subject: Subjects, labels: Sequence[np.ndarray], *, seed: int
 def _measure(subject: Subjects, number: int, sets: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Every statistic of every set of units of a layer; NaN nowhere, so that ranks are defined."""
     layer = subject.layers[number]
-    inside = units.run(subject.model, layer, subject.images[:1])[0][0].shape  # a unit may be a channel: all its places
-    elements = [units.channel_elements(inside, chosen) for chosen in sets]
-    counts = lesions.correct_counts(subject.model, layer, subject.images, subject.labels, elements)
+    counts = lesions.correct_counts(subject.model, layer, subject.images, subject.labels, sets, units="channel")
     classes = np.bincount(subject.labels)
     # Classes are equally large, so the changes are integers before they are shares: equal sets are tied.
     ranges = coherence.class_ranges(counts - subject.intact)

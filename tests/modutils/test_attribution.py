@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import captum.attr
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -603,6 +604,95 @@ def test_completeness_of_what_is_returned(activation: str) -> None:
         assert (total - change).abs().max() < bar * change.abs().max()
 
 
+class Offset(nn.Module):
+    """Adds a constant to all logits of a network, part of whose output goes past the layer."""
+
+    def __init__(self, inner: nn.Module, offset: float, past: float) -> None:
+        super().__init__()
+        self.inner, self.offset, self.past = inner, offset, past
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) + self.past * x.flatten(1)[:, :5] + self.offset
+
+
+@pytest.mark.parametrize("offset", [0.0, 200.0, -1e4])
+@pytest.mark.parametrize("method", ["deeplift", "conductance", "integrated_gradients"])
+def test_an_offset_of_the_logits_does_not_hide_what_is_missed(method: str, offset: float) -> None:
+    x, inner = images(5, torch.float64), convolutional(nn.ReLU).double()
+    plain = attribute(Offset(inner, 0, 0).eval(), "inner.7", x, target=1, method=method)
+    assert difference(attribute(Offset(inner, offset, 0).eval(), "inner.7", x, target=1, method=method), plain) < 1e-9
+    with pytest.raises(CompletenessError, match="bypasses"):
+        attribute(Offset(inner, offset, 10).eval(), "inner.7", x, target=1, method=method)
+
+
+@pytest.mark.parametrize("method", ["deeplift", "conductance", "integrated_gradients"])
+def test_what_is_missed_can_be_told_or_returned(method: str) -> None:
+    x, inner = images(5, torch.float64), convolutional(nn.ReLU).double()
+    model = Offset(inner, 3, 10).eval()
+    arguments: dict[str, Any] = {"method": method, "incomplete": "warn", "batch_size": 3}
+    with torch.no_grad():
+        change = model(x) - model(torch.zeros_like(x[:1]))
+    with pytest.warns(UserWarning, match=rf"method '{method}': .* of sample \d .* bypasses"):
+        found, delta = attribute(model, "inner.7", x, target="all", return_delta=True, **arguments)
+    assert difference(found, attribute(inner, "7", x, target="all", method=method)) < 1e-9
+    assert torch.allclose(delta, found.sum(2) - change, atol=1e-10)
+    with pytest.warns(UserWarning, match="bypasses"):
+        one, its_delta = attribute(model, "inner.7", x, target=2, return_delta=True, **arguments)
+    assert torch.allclose(one, found[:, 2])
+    assert torch.allclose(its_delta, delta[:, 2], atol=1e-10)
+    with pytest.warns(UserWarning, match="bypasses"):
+        assert neuron_sample_matrix(model, "inner.7", x, **arguments).isfinite().all()
+
+
+def test_output_picks_the_logits_of_a_model_with_more_to_say() -> None:
+    class Heads(Plain):
+        def forward(self, x: Tensor) -> Any:
+            logits = super().forward(x)
+            return {"logits": logits, "other": logits[:, :2]}
+
+    x, inner = images(5), convolutional(nn.ReLU)
+    for method in METHODS:
+        arguments: dict[str, Any] = {"method": method, "steps": 20}
+        found = attribute(
+            Heads(inner).eval(), inner[7], x, target="all", output=lambda given: given["logits"], **arguments
+        )
+        assert difference(found, attribute(Plain(inner), inner[7], x, target="all", **arguments)) < 1e-6
+    matrix = neuron_sample_matrix(Heads(inner).eval(), inner[7], x, output=lambda given: given["other"])
+    assert matrix.shape == (found.shape[2], 5)
+    with pytest.raises(ValueError, match=r"model gives a dict for 1 samples; .* Give output="):
+        neuron_sample_matrix(Heads(inner).eval(), inner[7], x)
+
+
+def test_a_single_output_has_attributions_but_no_matrix() -> None:
+    model, x = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 1)), vectors(5)
+    assert attribute(model, "1", x, target=0).any()
+    with pytest.raises(ValueError, match="model gives a single output; a class is chosen among 2 or more"):
+        neuron_sample_matrix(model, "1", x)
+    numbers = nn.Sequential(*model, nn.Flatten(0))
+    found = attribute(numbers, "1", x, target=0, output=lambda given: given[:, None])
+    assert torch.equal(found, attribute(model, "1", x, target=0))
+
+
+def test_token_ids_have_attributions_with_a_baseline_of_theirs() -> None:
+    torch.manual_seed(0)
+    embedding = nn.Embedding(11, 4)
+    above = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 3))
+    ids, padding = torch.randint(11, (5, 3)), torch.zeros(3, dtype=torch.int64)
+    for method in ("deeplift", "integrated_gradients", "gradient_x_activation"):
+        baseline = None if method == "gradient_x_activation" else padding
+        found = attribute(nn.Sequential(embedding, above), "1.1", ids, target=1, method=method, baseline=baseline)
+        x, start = embedding(ids).detach(), embedding(padding[None]).detach()
+        expected = attribute(above, "1", x, target=1, method=method, baseline=start)
+        assert difference(found, expected) < 1e-6
+
+
+def test_arrays_of_any_strides() -> None:
+    model, x = convolutional(nn.ReLU), images(4)
+    backwards, reference = x.flip(0).numpy()[::-1], np.zeros((1, 12, 12), np.float32)
+    found = attribute(model, "7", backwards, target=0, baseline=reference)
+    assert torch.equal(found, attribute(model, "7", x, target=0))
+
+
 # memory, and what is left behind
 
 
@@ -614,7 +704,7 @@ def test_no_more_rows_at_once_than_asked_for() -> None:
         rows.clear()
         neuron_sample_matrices(model, "7", images(n), batch_size=16, steps=30)
         assert max(rows) == 17  # with the baseline
-        assert sum(rows) == 2 + 2 + (n + -(-n // 16)) + n * (30 + 31)  # no sample passes a layer below more than once
+        assert sum(rows) == 1 + 2 + 2 + (n + -(-n // 16)) + n * (30 + 31)  # below, no sample runs twice
 
 
 def state(model: nn.Module) -> list[Any]:
@@ -706,7 +796,13 @@ BAD = {
     "steps": ({"steps": 0}, "steps=0; an integer, 1 or more"),
     "batch size": ({"batch_size": 2.5}, "batch_size=2.5; an integer"),
     "no tensor": ({"inputs": [[1.0]]}, "inputs is list; give a floating point tensor"),
-    "integers": ({"inputs": torch.ones(3, 1, 12, 12, dtype=torch.int64)}, "inputs is torch.int64"),
+    "integers": ({"inputs": torch.ones(3, 1, 12, 12, dtype=torch.int64)}, "baseline=None: where inputs are token ids"),
+    "integers on a path": (
+        {"inputs": torch.ones(3, 1, 12, 12, dtype=torch.int64), "method": "conductance"},
+        "inputs is torch.int64; .* no gradients with respect to token ids",
+    ),
+    "incomplete": ({"incomplete": "ignore"}, "incomplete='ignore' is unknown; choose one of raise, warn"),
+    "no delta": ({"return_delta": True, "method": "guided_backprop"}, "return_delta=True: 'guided_backprop' need not"),
     "no samples": ({"inputs": torch.ones(0, 1, 12, 12)}, r"inputs has shape \(0, 1, 12, 12\)"),
     "one axis": ({"inputs": torch.ones(3)}, r"inputs has shape \(3,\)"),
     "wrong shape": ({"inputs": torch.ones(3, 2, 12, 12)}, r"inputs of shape \(3, 2, 12, 12\) do not pass through"),
@@ -754,10 +850,10 @@ class Unused(Head):
     [
         (Odd(0), "layer=.* runs 0 times"),
         (Odd(2), "layer=.* runs 2 times"),
-        (Odd(1, lambda y: y[:, 0]), r"model returns \(2,\) for 2 samples, not logits"),
-        (Odd(1, lambda y: y[:, :, None]), r"model returns \(2, 3, 1\)"),
-        (Odd(1, lambda y: (y, y)), "model returns tuple"),
-        (Odd(1, lambda y: y.sum(0, keepdim=True)), r"model returns \(1, 3\)"),
+        (Odd(1, lambda y: y[:, 0]), r"model gives shape \(1,\) for 1 samples; logits of shape \(1, classes\)"),
+        (Odd(1, lambda y: y[:, :, None]), r"model gives shape \(1, 3, 1\)"),
+        (Odd(1, lambda y: (y, y)), "model gives a tuple"),
+        (Odd(1, lambda y: y.sum(0, keepdim=True)), r"model gives shape \(1, 3\) for 2 samples"),
         (Odd(1, torch.detach), "layer has no differentiable influence"),
         (Odd(1, lambda y: y * torch.inf), "logits that are not finite"),
         (Odd(1, lambda y: F.softmax(y, 1)), "attribute logits"),

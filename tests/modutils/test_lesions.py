@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modutils.lesions import ablation_curve, ablation_curves, correct_counts, lesioned_predictions
+from modutils.lesions import (
+    ablation_curve,
+    ablation_curves,
+    correct_counts,
+    lesioned_logits,
+    lesioned_losses,
+    lesioned_predictions,
+)
 from modutils.networks import cnn, mlp
 
 
@@ -29,7 +36,7 @@ class Runs:
 
     def __init__(self, module: nn.Module) -> None:
         self.samples, self.inner = 0, module.forward
-        module.forward = self  # type: ignore[method-assign, assignment]
+        module.forward = self
 
     def __call__(self, *args: Any) -> Any:
         self.samples += len(args[0])
@@ -364,3 +371,156 @@ def test_unit_in_two_groups() -> None:
         ablation_curves(model, "act1", x, y, [[[0], [1]], [[0, 1], [2, 1]]])
     # Sets that are removed on their own may overlap.
     assert correct_counts(model, "act1", x, y, [[0, 1], [2, 1]]).shape == (2, 10)
+
+
+# --- channels, replacements, logits and losses ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["act1", "act2", "act3"])
+@pytest.mark.parametrize("opaque", [False, True])
+def test_a_channel_goes_with_all_its_places(layer: str, opaque: bool) -> None:
+    model = spread(cnn(image_size=8))
+    x, y = images(60)
+    place = [name for name, _ in model.named_children()].index(layer)
+    with torch.no_grad():
+        value = model[: place + 1](x)
+        expected = []
+        for channels in ([], [0, 3], [5]):
+            lesioned = value.clone()
+            lesioned[:, channels] = 0
+            expected.append(model[place + 1 :](lesioned).argmax(1))
+    given, name = (Opaque(model).eval(), f"inner.{layer}") if opaque else (model, layer)
+    found = lesioned_predictions(given, name, x, [[], [0, 3], [5]], units="channel")
+    np.testing.assert_array_equal(found, np.stack(expected))
+    counts = correct_counts(given, name, x, y, [[], [0, 3], [5]], units="channel")
+    assert counts.sum(axis=1).tolist() == [int((guess == y).sum()) for guess in expected]
+    curve = ablation_curve(given, name, x, y, [[3, 0]], units="channel")
+    assert curve.tolist() == counts.sum(axis=1)[:2].tolist()
+    channels = value.shape[1]
+    with pytest.raises(
+        ValueError, match=f"units {channels} ... {channels} are named; the layer has 0 ... {channels - 1}"
+    ):
+        correct_counts(given, name, x, y, [[channels]], units="channel")
+    with pytest.raises(ValueError, match=rf"finite numbers of shape \({channels},\)"):
+        correct_counts(given, name, x, y, [[0]], units="channel", replacement=np.zeros(channels + 1))
+    numbers = np.arange(channels) / 7
+    with torch.no_grad():
+        lesioned = value.clone()
+        lesioned[:, 2] = numbers[2]
+        assert np.allclose(
+            lesioned_logits(given, name, x, [[2]], units="channel", replacement=numbers)[0],
+            model[place + 1 :](lesioned),
+            rtol=1e-12,
+            atol=1e-12 * float(value.abs().max()),
+        )
+
+
+def test_features_of_tokens_are_channels() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Flatten(), nn.Linear(20, 3)).double().eval()
+    x = torch.randn(7, 4, 6, dtype=torch.float64)
+    with torch.no_grad():
+        value = model[:2](x)
+        value[:, :, [1, 4]] = 0
+        expected = model[2:](value)
+    assert np.allclose(lesioned_logits(model, "1", x, [[1, 4]], units="channel")[0], expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("units", ["element", "channel"])
+@pytest.mark.parametrize("wrap", [nn.Identity, Opaque])
+def test_mean_and_resample_against_forward_passes_written_out(units: str, wrap: type) -> None:
+    model = spread(cnn(image_size=8))
+    x, y = images(50)
+    given, name = (model, "act2") if wrap is nn.Identity else (Opaque(model).eval(), "inner.act2")
+    sets = [[], [0, 7, 9], list(range(10, 60))]
+    value = model[:4](x).detach()
+    options: dict[str, Any] = {"units": units, "batch_size": 16}
+
+    def logits(put: Callable[[Tensor], Tensor]) -> np.ndarray:
+        found = []
+        for members in sets:
+            shape = value.shape if units == "channel" else (len(x), -1)
+            lesioned = value.clone().reshape(shape)
+            lesioned[:, members] = put(value).reshape(shape)[:, members]
+            found.append(model[4:](lesioned.reshape(value.shape)).detach().numpy())
+        return np.stack(found)
+
+    tolerance: dict[str, float] = {"rtol": 1e-11, "atol": 1e-11}
+    mean = lesioned_logits(given, name, x, sets, replacement="mean", **options)
+    np.testing.assert_allclose(mean, logits(lambda v: v.mean(0, keepdim=True).expand_as(v)), **tolerance)
+    other = lesioned_logits(given, name, x, sets, replacement="resample", seed=3, **options)
+    order = torch.randperm(50, generator=torch.Generator().manual_seed(3))
+    partners = torch.empty_like(order)
+    partners[order] = order.roll(1)
+    assert (partners != torch.arange(50)).all()
+    assert len(partners.unique()) == 50
+    np.testing.assert_allclose(other, logits(lambda v: v[partners]), **tolerance)
+    assert not np.allclose(other, lesioned_logits(given, name, x, sets, replacement="resample", seed=4, **options))
+    zero = lesioned_logits(given, name, x, sets, **options)
+    np.testing.assert_allclose(zero, logits(torch.zeros_like), **tolerance)
+    # Logits, losses, predictions, counts and curves are of the same lesions.
+    for replacement in ("zero", "mean", "resample"):
+        same = {**options, "replacement": replacement, "seed": 3}
+        table = lesioned_logits(given, name, x, sets, **same)
+        losses = lesioned_losses(given, name, x, y, sets, **same)
+        rows = [nn.functional.cross_entropy(torch.tensor(row), y, reduction="none").numpy() for row in table]
+        np.testing.assert_allclose(losses, np.stack(rows), rtol=1e-11, atol=1e-13)
+        np.testing.assert_array_equal(lesioned_predictions(given, name, x, sets, **same), table.argmax(2))
+        counts = correct_counts(given, name, x, y, sets, **same).sum(axis=1)
+        assert counts.tolist() == (table.argmax(2) == y.numpy()).sum(axis=1).tolist()
+        assert ablation_curve(given, name, x, y, sets[:2], **same).tolist() == counts[[0, 0, 1]].tolist()
+
+
+def test_shapes_without_sets_and_precision_of_logits() -> None:
+    x, y = images(6)
+    for dtype, expected in ((torch.float64, np.float64), (torch.float32, np.float32), (torch.bfloat16, np.float32)):
+        model = spread(mlp([64, 40, 10])).to(dtype)
+        for given, name in ((model, "act1"), (Opaque(model).eval(), "inner.act1")):
+            assert lesioned_logits(given, name, x, [[1]]).shape == (1, 6, 10)
+            assert lesioned_logits(given, name, x, [[1]]).dtype == expected
+            assert lesioned_logits(given, name, x, []).shape == (0, 6, 10)
+            assert lesioned_losses(given, name, x, y, []).shape == (0, 6)
+            assert lesioned_losses(given, name, x, y, [[0]]).dtype == expected
+
+
+class Broken(nn.Module):
+    """Gives NaN where the first unit of what it is given is 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x[:, :1] == 0, torch.nan, x)
+
+
+def test_nan_is_no_prediction() -> None:
+    x, y = images(30)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Sigmoid(), Broken()).double()
+    direct = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Sigmoid(), nn.Linear(5, 5, bias=False), Broken()).double()
+    for given, name in ((model, "2"), (direct, "2"), (Opaque(model), "inner.2")):
+        assert correct_counts(given, name, x, y % 5, [[1]]).shape == (1, 5)
+        sets = [list(range(5))] if given is direct else [[1], [0]]
+        with pytest.raises(ValueError, match="model gives logits that are NaN for some samples"):
+            correct_counts(given, name, x, y % 5, sets)
+        with pytest.raises(ValueError, match="model gives logits that are NaN for some samples"):
+            ablation_curve(given, name, x, y % 5, sets)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"units": "filter"}, "units='filter' is unknown; choose one of element, channel"),
+        ({"replacement": "median"}, "replacement='median' is unknown; choose one of zero, mean, resample"),
+        ({"inputs": images(1)[0].float(), "replacement": "resample"}, "takes another sample, but inputs has 1"),
+        ({"seed": -1}, "seed=-1; an integer, 0 or more"),
+        ({"inputs": (images(3)[0], images(3)[0])}, "inputs is tuple; .*a model of several inputs can be wrapped"),
+        ({"model": [nn.ReLU()]}, "model is a list; give a torch.nn.Module"),
+        (
+            {"output": lambda given: given[0]},
+            r"output gives shape \(10,\) for 1 samples; logits of shape \(1, classes\)",
+        ),
+        ({"output": lambda given: given[:, :1]}, "model gives a single output; a class is chosen among 2 or more"),
+    ],
+)
+def test_bad_options(change: dict[str, Any], message: str) -> None:
+    x = change.pop("inputs", images(30)[0].float())
+    arguments = {"model": mlp([64, 40, 10]), "layer": "act1", "inputs": x, "unit_sets": [[0]], **change}
+    with pytest.raises(ValueError, match=message):
+        lesioned_predictions(**arguments)

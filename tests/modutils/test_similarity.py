@@ -426,18 +426,15 @@ X = samples(30, 20)
         ({"inputs": poisoned(X)}, "inputs has NaN"),
         ({"inputs": X[:0]}, r"inputs has shape \(0, 20\)"),
         ({"inputs": X[0]}, r"inputs has shape \(20,\)"),
-        ({"inputs": X.long()}, "inputs is torch.int64"),
+        ({"inputs": X.long()}, "torch.int64"),
         ({"inputs": X[:, :19]}, r"inputs of shape \(30, 19\) do not pass through the model"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"positions": 0}, "positions=0"),
         ({"model": mlp([20, 12, 4], dropout=0.5).double()}, "training mode at 'drop1', a Dropout; call model.eval()"),
         ({"model": nn.Sequential(nn.BatchNorm1d(20), mlp([20, 12, 4])), "layer": "1.act1"}, "at '0', a BatchNorm1d"),
         ({"model": Twice().double(), "layer": "act"}, "runs 2 times"),
-        ({"model": nn.Sequential(nn.Unflatten(1, (4, 5)), nn.Flatten()), "layer": "0"}, r"layer gives .* \(1, 4, 5\)"),
         ({"model": nn.Sequential(nn.Identity(), Pair()), "layer": "1"}, "gives a tuple"),
-        ({"model": nn.Sequential(nn.Identity(), Pair()), "layer": "0"}, "model gives a tuple"),
         ({"model": nan_inside()}, "layer gives NaN"),
-        ({"model": nn.Sequential(nn.Identity(), nn.Threshold(1e9, torch.nan)), "layer": "0"}, "model gives NaN"),
     ],
 )
 def test_bad_arguments(change: dict[str, Any], message: str) -> None:
@@ -464,11 +461,84 @@ def test_bad_labels(labels: Tensor, message: str, activation: str) -> None:
 
 
 def test_downstream_needs_logits() -> None:
-    model = nn.Sequential(nn.Identity(), nn.Unflatten(1, (4, 5)))
-    assert unit_similarity(model, "0", X, measure="covariance").shape == (20, 20)
-    for measure in ("output_sensitivity", "loss_hessian"):
-        with pytest.raises(ValueError, match=r"model gives shape \(1, 4, 5\) for one sample"):
-            unit_similarity(model, "0", X, measure=measure)
+    for part, message in (
+        (nn.Unflatten(1, (4, 5)), r"model gives shape \(1, 4, 5\) for 1 samples"),
+        (Pair(), "model gives a tuple for 1 samples; .* Give output="),
+        (nn.Threshold(1e9, torch.nan), "model gives NaN"),
+    ):
+        model = nn.Sequential(nn.Identity(), part).eval()
+        for measure in ("covariance", "input_sensitivity"):
+            assert unit_similarity(model, "0", X, measure=measure).shape == (20, 20)
+        for measure in ("output_sensitivity", "loss_hessian"):
+            with pytest.raises(ValueError, match=message):
+                unit_similarity(model, "0", X, measure=measure)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_a_single_output_has_no_cross_entropy(activation: str) -> None:
+    model = network([20, 12, 1], activation=activation)
+    assert unit_similarity(model, "act1", X, measure="output_sensitivity").any()
+    with pytest.raises(ValueError, match="model gives a single output; a class is chosen among 2 or more"):
+        unit_similarity(model, "act1", X, measure="loss_hessian")
+    weights, biases = [part.weight for part in maps(model)], [part.bias for part in maps(model)]
+    with pytest.raises(ValueError, match="there is a single output; a cross-entropy needs two classes"):
+        mlp_similarities(weights, biases, X)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_features_over_tokens_are_channels_over_places(measure: str) -> None:
+    class Tokens(nn.Module):
+        """(N, features, 2, 2) as (N, tokens, features)."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(2).mT
+
+    torch.manual_seed(0)
+    body, head = nn.Conv2d(1, 5, 4, stride=4), nn.Sequential(nn.Tanh(), nn.Flatten(), nn.Linear(20, 3))
+    back = nn.Sequential(nn.Unflatten(1, (2, 2)), Back())
+    places = nn.Sequential(body, head).double()
+    tokens = nn.Sequential(body, Tokens(), back, head).double()
+    x = torch.rand(6, 1, 8, 8, dtype=torch.float64)
+    found = unit_similarity(tokens, "1", x, measure=measure)
+    assert torch.allclose(found, unit_similarity(places, "0", x, measure=measure), rtol=1e-12, atol=1e-15)
+    assert found.shape == (5, 5)
+
+
+class Back(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 1, 2)
+
+
+def test_output_picks_the_logits() -> None:
+    model = network([20, 12, 4])
+    pair = nn.Sequential(model, Pair()).eval()
+    for measure in MEASURES:
+        found = unit_similarity(pair, "0.act1", X, measure=measure, output=lambda given: given[1])
+        assert torch.allclose(found, unit_similarity(model, "act1", X, measure=measure), rtol=1e-12, atol=0)
+
+
+def test_half_precision_is_normalised_without_underflow() -> None:
+    values = torch.tensor([[1e-4, 0.0, 2e-5], [0.0, 0.0, 0.0], [2e-5, 0.0, 6e-6]])
+    for dtype in (torch.float16, torch.bfloat16):
+        given = values.to(dtype)
+        for how in ("sqrt", "max"):
+            found = normalize(given, how)
+            assert found.dtype == dtype
+            assert torch.equal(found, normalize(given.float(), how).to(dtype))
+            assert found[0, 0] == 1
+    mirrored = np.array([[4.0, 1.0], [1.0, 1.0]])[::-1, ::-1]
+    assert normalize(mirrored).tolist() == [[1, 0.5], [0.5, 1]]
+
+
+def test_arrays_and_integer_weights() -> None:
+    model, backwards = network([20, 12, 4]), X.numpy()[::-1]
+    found = unit_similarity(model, "act1", backwards, measure="covariance")
+    assert torch.equal(found, unit_similarity(model, "act1", X.flip(0), measure="covariance"))
+    whole = [torch.eye(2, dtype=torch.int64), torch.tensor([[3, -1], [1, 0]])], [torch.zeros(2), torch.zeros(2)]
+    floats = [weight.float() for weight in whole[0]], whole[1]
+    inputs = torch.tensor([[0.5, 0.25], [0.5, -0.25]])
+    for a, b in zip(mlp_similarities(*whole, inputs), mlp_similarities(*floats, inputs), strict=True):
+        assert all(torch.equal(a[measure].outside, b[measure].outside) for measure in MEASURES)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_visualisation_leaves_network_and_random_state_as_they_were() -> None:
         assert parameter.requires_grad is flag
         assert parameter.grad is None
     assert not found.images.requires_grad
-    with pytest.raises(RuntimeError):  # an image too small for the dense layer
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 5, 5\) do not pass"):  # an image too small for the dense layer
         feature_visualization(model, "conv", [[0]], (1, 5, 5), steps=1)
     assert [parameter.requires_grad for parameter in model.parameters()] == [flag for _, flag in before]
 
