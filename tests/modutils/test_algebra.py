@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -42,11 +44,9 @@ def test_the_iteration_gives_eigenvectors(kind: str, rounds: int, monkeypatch: p
 
 def test_the_iteration_is_not_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_algebra, "_SMALL", 1)
-    sizes = []
-    whole = torch.linalg.eigh
-    monkeypatch.setattr(torch.linalg, "eigh", lambda m: (sizes.append(len(m)), whole(m))[1])
-    leading_eigenvectors(normalised("groups", 300), 6)
-    assert max(sizes) == (6 + _algebra._SPARE) * _algebra._DEPTH < 300
+    with mock.patch.object(torch.linalg, "eigh", wraps=torch.linalg.eigh) as whole:
+        leading_eigenvectors(normalised("groups", 300), 6)
+    assert {len(call.args[0]) for call in whole.call_args_list} == {(6 + _algebra._SPARE) * _algebra._DEPTH}
 
 
 @pytest.mark.parametrize("shape", [(30, 80), (80, 30), (40, 40)])

@@ -152,6 +152,14 @@ def test_modules_of_units_and_samples(signs: str, embedding: str) -> None:
     np.testing.assert_allclose(_plain(found.singular_values), exact, rtol=1e-12)
 
 
+def test_modules_of_a_graph_that_falls_apart() -> None:
+    matrix = np.kron(np.eye(4), np.ones((5, 7)))
+    with accelerator() as put:
+        found = spectral_cocluster(put(matrix), 4)
+    assert _same_partition(found.row_labels, np.repeat(np.arange(4), 5))
+    assert _same_partition(found.column_labels, np.repeat(np.arange(4), 7))
+
+
 def test_clusters_from_describing_units_to_testing_modules() -> None:
     weights = [torch.as_tensor(w, dtype=torch.float64) for w in WEIGHTS]
     inputs = torch.as_tensor(rng.normal(size=(50, 10)))
