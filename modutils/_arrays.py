@@ -31,13 +31,13 @@ def like(result: Any, *given: Any) -> Any:
     beside = next((one for one in given if isinstance(one, Tensor)), None)
     if beside is None or isinstance(result, Tensor):
         return result
-    return torch.as_tensor(result, device=beside.device)
+    return torch.as_tensor(np.require(result, requirements="C"), device=beside.device)  # no negative strides
 
 
-def placed(given: Any, *others: Any) -> Tensor:
+def placed(given: Any, *others: Any) -> Any:
     """As a float64 tensor beside the first tensor on an accelerator, itself included."""
-    beside = next((one for one in (given, *others) if on_device(one)))
-    given = given.detach() if isinstance(given, Tensor) else np.ascontiguousarray(given)
+    beside = next(one for one in (given, *others) if on_device(one))
+    given = given.detach() if isinstance(given, Tensor) else np.require(given, requirements="C")
     return torch.as_tensor(given, dtype=torch.float64, device=beside.device)
 
 
@@ -46,4 +46,4 @@ def ranks(values: Tensor) -> Tensor:
     values = values.contiguous()
     ordered = values.sort(-1).values
     below, with_ties = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-    return (below + with_ties + 1) / 2.0
+    return (below + with_ties + 1).double() / 2

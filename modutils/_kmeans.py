@@ -83,16 +83,16 @@ def _lloyd(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     size = points.square().sum(1)
     k = centres.shape[1]
     arrived = _TOLERANCE * points.var(0, correction=0).mean()
-    labels = None
+    labels: Tensor | None = None
     for _ in range(_STEPS):
-        before, (nearest, labels) = labels, _squares(points, size, centres).min(2)
-        if before is not None and torch.equal(before, labels):
+        nearest, found = _squares(points, size, centres).min(2)
+        if labels is not None and torch.equal(labels, found):
             break
-        moved = _means(points, labels, nearest, k)
+        labels, moved = found, _means(points, found, nearest, k)
         shift, centres = (moved - centres).square().sum((1, 2)), moved
         if (shift <= arrived).all():
             break
-    nearest, labels = _squares(points, size, centres).min(2)
+    labels = _squares(points, size, centres).argmin(2)
     # Once more as differences: of close points, that of squares has nothing left after rounding.
     away = points - centres.gather(1, labels[..., None].expand(-1, -1, points.shape[1]))
     return labels, away.square().sum((1, 2))

@@ -136,10 +136,11 @@ def _all_pairs(labels: Any, unused: str, chance: bool) -> Any:
         shape = tuple(labels.shape)
         raise ValueError(f"labels has shape {shape}; (m, n) of one partition and one unit or more is needed")
     m, n = labels.shape
+    modules: Any
     used: Any
     if on_device:
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.min() < -1:
-            raise ValueError(f"labels is {labels.dtype} from {labels.min()} on; integers, -1 or more, are needed")
+            raise ValueError(f"labels is {labels.dtype} from {int(labels.min())} on; integers, -1 or more, are needed")
         modules = _renumbered(labels)
         number = torch.arange(int(modules.max()) + 1, device=labels.device)
         used = torch.ones_like(labels, dtype=torch.float64) if unused == "one module" else (labels >= 0).double()

@@ -210,7 +210,7 @@ def _cocluster_on_device(
     found, _ = kmeans(points, k, seed=seed)
     for one, lines, part in zip(labels, (rows, columns), found.split([len(rows), len(columns)]), strict=True):
         one[lines] = part
-    return Coclustering(*labels, values)
+    return Coclustering(labels[0], labels[1], values)
 
 
 def _number_of_vectors(n_vectors: int | None, k: int, rows: int, columns: int, all_rows: int, signs: str) -> int:
@@ -283,7 +283,7 @@ def block_summary(matrix: Any, row_labels: Any, column_labels: Any, k: int) -> B
     entry is positive.
     """
     device = _arrays.on_device(matrix)
-    entries = _finite_on_device(matrix) if device else _finite(matrix)
+    entries: Any = _finite_on_device(matrix) if device else _finite(matrix)
     positive = entries.clamp(min=0) if device else _edges(entries, "clip")
     mass = block_mass(positive, row_labels, column_labels, k).trace()
     area = _block_areas(row_labels, column_labels, k).sum()
@@ -328,7 +328,7 @@ def mass_share_null(
     _check.count("k", k, 1)
     _check.count("draws", draws, 1)
     device = _arrays.on_device(matrix)
-    positive = _edges_on_device(matrix, "clip") if device else _edges(matrix, "clip")
+    positive: Any = _edges_on_device(matrix, "clip") if device else _edges(matrix, "clip")
     row_labels = _check.labels("row_labels", row_labels, positive.shape[0], high=k - 1)
     column_labels = _check.labels("column_labels", column_labels, positive.shape[1], high=k - 1)
     total = positive.sum()
@@ -389,13 +389,13 @@ def hoyer_sparsity(matrix: Any) -> float:
     1.0
     """
     device = _arrays.on_device(matrix)
-    entries = _finite_on_device(matrix) if device else _finite(matrix)
+    entries: Any = _finite_on_device(matrix) if device else _finite(matrix)
     root = float(np.sqrt(entries.shape[0] * entries.shape[1]))
     if device:
         l1, l2 = float(entries.abs().sum()), float(entries.norm())
     else:
         values = (entries.data if sparse.issparse(entries) else entries).ravel()
-        l1, l2 = np.abs(values).sum(dtype=np.float64), np.linalg.norm(values.astype(np.float64))
+        l1, l2 = float(np.abs(values).sum(dtype=np.float64)), float(np.linalg.norm(values.astype(np.float64)))
     if root == 1 or l2 == 0:
         raise ValueError("matrix needs two entries or more, not all zero")
     return float((root - l1 / l2) / (root - 1))

@@ -42,7 +42,7 @@ def purity(labels: Any, classes: Any) -> float:
     >>> purity([0, 0, 0, 1, -1], [7, 7, 2, 3, 3])
     0.75
     """
-    table = class_table(labels, classes)
+    table = class_table(_arrays.host(labels), classes)
     return float(table.max(axis=1).sum() / table.sum())
 
 
@@ -315,7 +315,8 @@ def label_entropy(drive: Any, classes: Any, *, top: int = 10) -> Any:
     finite = (torch if on_device else np).isfinite(values).all()
     if values.ndim != 2 or of_class.shape != values.shape[1:] or not finite:
         raise ValueError(
-            f"drive and classes have shapes {tuple(values.shape)} and {of_class.shape}; finite (sets, N) and (N,) are needed"
+            f"drive and classes have shapes {tuple(values.shape)} and {of_class.shape}; "
+            "finite (sets, N) and (N,) are needed"
         )
     if not 1 <= top <= values.shape[1]:
         raise ValueError(f"top={top} must be from 1 to {values.shape[1]}, the number of images")
@@ -323,7 +324,7 @@ def label_entropy(drive: Any, classes: Any, *, top: int = 10) -> Any:
         first = values.sort(dim=1, descending=True, stable=True).indices[:, :top]
         _, numbers = np.unique(of_class, return_inverse=True)
         met = torch.nn.functional.one_hot(_arrays.like(numbers, values)[first]).sum(1)
-        return torch.special.entr(met.sort(dim=1, descending=True).values / top).sum(1)
+        return torch.special.entr(met.sort(dim=1, descending=True).values.double() / top).sum(1)
     last = -np.partition(-values, top - 1, axis=1)[:, top - 1 : top]
     above, tied = values > last, values == last
     chosen = above | (tied & (tied.cumsum(axis=1) <= top - above.sum(axis=1, keepdims=True)))

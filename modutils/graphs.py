@@ -170,7 +170,7 @@ def correlation_graph(activations: Any, kind: str = "spearman") -> Any:
     """
     _check.choice("kind", kind, KINDS)
     on_device = _arrays.on_device(activations)
-    values = _arrays.placed(activations) if on_device else _arrays.host(activations)
+    values: Any = _arrays.placed(activations) if on_device else _arrays.host(activations)
     if values.ndim != 2 or len(values) < 2:
         raise ValueError(f"activations has shape {tuple(values.shape)}; (N, units) with N of at least 2 is needed")
     if not on_device:

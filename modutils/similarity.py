@@ -74,7 +74,7 @@ class Similarity(NamedTuple):
     Attributes
     ----------
     outside, inside : Tensor of float64, shape (n, n)
-        :math:`|\\mathrm{mean}_k M_k|` and :math:`\\mathrm{mean}_k |M_k|`, on the CPU.
+        :math:`|\\mathrm{mean}_k M_k|` and :math:`\\mathrm{mean}_k |M_k|`, on the device of the weights.
     """
 
     outside: Tensor
@@ -138,7 +138,7 @@ def unit_similarity(
     Returns
     -------
     Tensor of float64, shape (n, n)
-        Symmetric and non-negative, on the CPU. `normalize` brings it to [0, 1].
+        Symmetric and non-negative, on the model's device. `normalize` brings it to [0, 1].
 
     Raises
     ------
@@ -275,9 +275,9 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
     Returns
     -------
     Tensor or ndarray, as given
-        In [0, 1]; of the same precision, float64 for integers. Half precision is reckoned with in single. Entries
-        above 1 are set to 1: by rounding alone, except for a Hessian that is not positive semidefinite
-        (`unit_similarity` with labels).
+        In [0, 1]; of the same precision, float64 for integers, and a tensor where the given one lies. Half precision is
+        reckoned with in single. Entries above 1 are set to 1: by rounding alone, except for a Hessian that is not
+        positive semidefinite (`unit_similarity` with labels).
 
     Raises
     ------
@@ -397,7 +397,7 @@ def _mean(total: Tensor, samples: int) -> Similarity:
     mean = (total + total.mT) / (2 * samples)  # exactly symmetric, which a product of matrices is not
     if not torch.isfinite(mean).all():
         raise ValueError("a similarity is beyond the largest number of this precision; the values are too large")
-    return Similarity(mean[0].abs().cpu(), mean[1].cpu())
+    return Similarity(mean[0].abs(), mean[1])
 
 
 def _check_chain(

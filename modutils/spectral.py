@@ -52,7 +52,7 @@ class Clusterability(NamedTuple):
     """
 
     ncut: float
-    null: np.ndarray
+    null: Any
     z: float
     p: float
 
@@ -199,14 +199,14 @@ def _layered_embedding(weights: Sequence[Any], k: int) -> Embedding:
     if k > min(N.shape):
         return _embedding(graphs.weight_graph(blocks), k)
     if on_device:
-        u, sigma, v = leading_singular_vectors(N, k)
-        if sigma[-1] < _SMALLEST:
+        left, values, right = leading_singular_vectors(N, k)
+        if values[-1] < _SMALLEST:
             return _embedding(graphs.weight_graph(blocks), k)
-        degree = torch.cat([row_degree[live_rows], column_degree[live_columns]])
-        points = torch.cat([u, v]) / (2 * degree).sqrt()[:, None]
+        volumes = torch.cat([row_degree[live_rows], column_degree[live_columns]])
+        places = torch.cat([left, right]) / (2 * volumes).sqrt()[:, None]
         sides = zip((rows, columns), (live_rows, live_columns), strict=True)
-        nodes, order = torch.cat([_arrays.like(side, B)[live] for side, live in sides]).sort()
-        return Embedding(nodes, sigma, points[order])
+        numbers, by_number = torch.cat([_arrays.like(side, B)[live] for side, live in sides]).sort()
+        return Embedding(numbers, values, places[by_number])
     gram = N.T @ N if tall else N @ N.T
     side = len(gram)
     squares, small = linalg.eigh(gram, subset_by_index=(side - k, side - 1))
@@ -420,7 +420,7 @@ def clusterability(value: float, null: Any) -> Clusterability:
     if np.ptp(draws) == 0:
         raise ValueError(f"null has no spread: all {draws.size} shuffles have n-cut {draws[0]}")
     p = (int((draws < value).sum()) + 1) / (draws.size + 1)
-    return Clusterability(float(value), draws, float((value - draws.mean()) / spread), p)
+    return Clusterability(value, _arrays.like(draws, null), float((value - draws.mean()) / spread), p)
 
 
 def _check_k(k: int, nodes: int) -> None:

@@ -144,7 +144,7 @@ def rank_p_value(value: float, null: Any, alternative: str = "greater", *, ties:
     >>> rank_p_value(3.0, [0.0, 1.0, 2.0], ties="strict")
     0.25
     """
-    draws = _finite("null", null, least=1)
+    value, draws = float(value), _finite("null", null, least=1)
     if not np.isfinite(value):
         raise ValueError(f"value={value} must be finite")
     _check.choice("alternative", alternative, ALTERNATIVES)
@@ -192,8 +192,8 @@ def rank_p_values(values: Any, null: Any, alternative: str = "greater", *, ties:
         raise ValueError("values or null has NaN; leave out what is not defined")
     _check.choice("alternative", alternative, ALTERNATIVES[:2])
     _check.choice("ties", ties, ("mid", "strict", "ignored"))
-    beyond = (draws > x[:, None] if alternative == "greater" else draws < x[:, None]).sum(axis=1)
-    equal = (draws == x[:, None]).sum(axis=1)
+    beyond = (draws > x[:, None] if alternative == "greater" else draws < x[:, None]).sum(axis=1, dtype=x.dtype)
+    equal = (draws == x[:, None]).sum(axis=1, dtype=x.dtype)
     tied = {"mid": (1 + equal) / 2, "strict": 1 + equal, "ignored": 1.0}[ties]
     return _arrays.like((beyond + tied) / (draws.shape[1] + 1), values, null)
 
@@ -308,9 +308,9 @@ def partition_scores(values: Any, null: Any, alternative: str = "greater") -> An
     if not len(x):
         raise ValueError("values is empty: the partition has no part to test")
     if isinstance(draws, torch.Tensor):
-        pool = torch.cat([x[:, None], draws], 1)
-        ranks = _arrays.ranks(-pool if alternative == "greater" else pool)
-        return -((ranks - 0.5) / pool.shape[1]).log().mean(0)
+        pool: Any = torch.cat([x[:, None], draws], 1)
+        placed = _arrays.ranks(-pool if alternative == "greater" else pool)
+        return -((placed - 0.5) / pool.shape[1]).log().mean(0)
     pool = np.concatenate([x[:, None], draws], axis=1)
     ranks = stats.rankdata(-pool if alternative == "greater" else pool, axis=1)  # ties get their mean rank
     return _arrays.like(np.asarray(-np.log((ranks - 0.5) / pool.shape[1]).mean(axis=0)), values, null)
@@ -336,7 +336,7 @@ def effect_size(value: float, null: Any) -> float:
     >>> effect_size(3.0, [0.0, 1.0, 2.0])
     2.0
     """
-    draws = _finite("null", null, least=2)
+    value, draws = float(value), _finite("null", null, least=2)
     spread = float(draws.std(ddof=1))
     if spread == 0:
         raise ValueError(f"null has no spread: all {draws.size} draws are {draws[0]}; an effect size is undefined")

@@ -360,7 +360,7 @@ def test_penalised_eigenvalues_are_those_of_the_graph(sizes: tuple[int, ...]) ->
     found = penalty.small_eigenvalues(weights).numpy()
     by_blocks = 1 - spectral.layered_embedding(weights, 4).eigenvalues[1:4]
     np.testing.assert_allclose(np.sort(found), np.sort(by_blocks), atol=1e-10)
-    graph = graphs.weight_graph(weights)
+    graph = graphs.weight_graph(weights).numpy()
     root = graph.sum(axis=0) ** -0.5
     laplacian = np.eye(len(graph)) - root[:, None] * graph * root
     np.testing.assert_allclose(np.sort(found), np.linalg.eigvalsh(laplacian)[1:4], atol=1e-10)
