@@ -1,8 +1,8 @@
 """A network that is not of this book: ResNet-18, beside captum and what one would write with hooks.
 
-Run with ``python -m benchmarks.own_network``; takes a few minutes. Random weights, 16 random images of 64×64 pixels. The
-neuron–sample matrix of ``layer3`` (4096 elements), the covariances of its 256 channels position by position, and the
-memory that each call needs at its peak, in a process of its own.
+Run with ``python -m benchmarks.own_network``; takes a few minutes. Random weights, 16 random images of 64×64 pixels.
+Attributions of ten classes to ``layer3`` (4096 elements), the covariances of its 256 channels position by position, and
+the memory that each call needs at its peak, in a process of its own.
 """
 
 from __future__ import annotations

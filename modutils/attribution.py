@@ -56,7 +56,19 @@ from torch import Tensor, nn
 
 from modutils import _check
 from modutils._rules import Rules, SlopeRule, non_affine_operations, path_mean, rescale
-from modutils.units import Cut, Output, batches, find, full_precision, like, logits_of, probe, undisturbed
+from modutils.units import (
+    UNITS,
+    Cut,
+    Output,
+    batches,
+    channel_axis,
+    find,
+    full_precision,
+    like,
+    logits_of,
+    probe,
+    undisturbed,
+)
 
 __all__ = [
     "METHODS",
@@ -91,6 +103,7 @@ def attribute(
     *,
     method: str = "deeplift",
     target: int | Tensor | Literal["all"],
+    units: str = "element",
     baseline: Tensor | np.ndarray | None = None,
     steps: int = 50,
     output: Output | None = None,
@@ -115,6 +128,9 @@ def attribute(
         One of `METHODS`, see the table at the top of this module.
     target : int, torch.Tensor or "all"
         Class whose logit is attributed: one for all samples, an (N,) integer tensor, or "all".
+    units : {"element", "channel"}
+        As in `modutils.units`; elements are numbered in C order. A channel has the sum over its places, so that units
+        add up to the same.
     baseline : torch.Tensor or numpy.ndarray, optional
         The reference input x': one sample, or (N, ...) for one per sample. Default: zeros; among token ids it must be
         named. Not used by `gradient_x_activation` and `guided_backprop`.
@@ -135,8 +151,8 @@ def attribute(
     Returns
     -------
     torch.Tensor
-        (N, units), for ``target="all"`` (N, classes, units), on the CPU. Units are the elements of the layer's
-        output in C order. With `return_delta` a pair, of this and a tensor (N,) or (N, classes).
+        (N, units), for ``target="all"`` (N, classes, units), on the model's device. With `return_delta` a pair, of this
+        and a tensor (N,) or (N, classes).
 
     Raises
     ------
@@ -158,10 +174,10 @@ def attribute(
     """
     if return_delta and method in METHODS and method not in _COMPLETE:
         raise ValueError(f"return_delta=True: {method!r} need not add up; only {', '.join(sorted(_COMPLETE))} do")
-    job = _Job(model, layer, inputs, [method], target, baseline, steps, batch_size, output, incomplete)
+    job = _Job(model, layer, inputs, [method], target, units, baseline, steps, batch_size, output, incomplete)
     samples = len(job.inputs)
     shape = (samples, job.classes, job.units) if job.all_classes else (samples, job.units)
-    out, delta = torch.empty(shape, dtype=job.dtype), torch.empty(shape[:-1], dtype=job.dtype)
+    out, delta = (torch.empty(each, dtype=job.dtype, device=job.device) for each in (shape, shape[:-1]))
     for part, results, deltas in job.run(centred=False):
         result = results[method]  # (seeds, samples, units)
         out[part] = result.transpose(0, 1) if job.all_classes else result[0]
@@ -177,6 +193,7 @@ def neuron_sample_matrix(
     *,
     method: str = "deeplift",
     target: int | Tensor | None = None,
+    units: str = "element",
     baseline: Tensor | np.ndarray | None = None,
     steps: int = 50,
     output: Output | None = None,
@@ -193,7 +210,7 @@ def neuron_sample_matrix(
 
     Parameters
     ----------
-    model, layer, inputs, method, baseline, steps, output, incomplete, batch_size
+    model, layer, inputs, method, units, baseline, steps, output, incomplete, batch_size
         As for `attribute`, but with two classes or more: of a single output the matrix would be zero.
     target : int or torch.Tensor, optional
         Class to use in place of :math:`\hat y`: one for all samples, or an (N,) integer tensor.
@@ -201,7 +218,7 @@ def neuron_sample_matrix(
     Returns
     -------
     torch.Tensor
-        (units, N), on the CPU.
+        (units, N), on the model's device.
 
     Raises
     ------
@@ -218,8 +235,8 @@ def neuron_sample_matrix(
     tensor([[-0.5000,  2.0000],
             [ 1.0000, -0.5000]])
     """
-    options: dict[str, Any] = {"target": target, "baseline": baseline, "steps": steps, "output": output}
-    options |= {"incomplete": incomplete, "batch_size": batch_size}
+    options: dict[str, Any] = {"target": target, "units": units, "baseline": baseline, "steps": steps}
+    options |= {"output": output, "incomplete": incomplete, "batch_size": batch_size}
     return neuron_sample_matrices(model, layer, inputs, methods=[method], **options)[method]
 
 
@@ -231,6 +248,7 @@ def neuron_sample_matrices(
     *,
     methods: Sequence[str] = METHODS,
     target: int | Tensor | None = None,
+    units: str = "element",
     baseline: Tensor | np.ndarray | None = None,
     steps: int = 50,
     output: Output | None = None,
@@ -243,7 +261,7 @@ def neuron_sample_matrices(
     ----------
     methods : sequence of str
         Some of `METHODS`.
-    model, layer, inputs, target, baseline, steps, output, incomplete, batch_size
+    model, layer, inputs, target, units, baseline, steps, output, incomplete, batch_size
         As for `neuron_sample_matrix`.
 
     Returns
@@ -258,8 +276,9 @@ def neuron_sample_matrices(
     """
     if isinstance(target, str):
         raise ValueError(f"target={target!r}: the matrix has one class per sample; give None, a class or (N,) classes")
-    job = _Job(model, layer, inputs, methods, target, baseline, steps, batch_size, output, incomplete, least=2)
-    out = {method: torch.empty(job.units, len(job.inputs), dtype=job.dtype) for method in methods}
+    job = _Job(model, layer, inputs, methods, target, units, baseline, steps, batch_size, output, incomplete, least=2)
+    shape = (job.units, len(job.inputs))
+    out = {method: torch.empty(shape, dtype=job.dtype, device=job.device) for method in methods}
     for part, results, _ in job.run(centred=True):
         for method, result in results.items():
             out[method][:, part] = result[0].T
@@ -276,6 +295,7 @@ class _Job:
         inputs: Tensor | np.ndarray,
         methods: Sequence[str],
         target: _Target,
+        units: str,
         baseline: Tensor | np.ndarray | None,
         steps: int,
         batch_size: int,
@@ -286,6 +306,7 @@ class _Job:
     ):
         for method in methods:
             _check.choice("method", method, METHODS)
+        _check.choice("units", units, UNITS)
         _check.choice("incomplete", incomplete, ("raise", "warn"))
         _check.count("steps", steps, 1)
         _check.count("batch_size", batch_size, 1)
@@ -294,7 +315,9 @@ class _Job:
         self.baseline = _broadcast_baseline(baseline, self.inputs, needed=not _COMPLETE.isdisjoint(methods)).detach()
         module = find(model, layer)
         value, given = probe(model, module, self.inputs)
-        self.units, self.classes = value.numel(), logits_of(given, output, 1, least=least).shape[1]
+        self.elements, self.classes = value.numel(), logits_of(given, output, 1, least=least).shape[1]
+        self.shape, self.channels = value.shape[1:], units == "channel" and value.ndim > 2
+        self.units = self._of_units(value.flatten(1)).shape[1]
         tensor = like(model, self.inputs)
         self.device, self.dtype = tensor.device, tensor.dtype
         if self.dtype not in (torch.float32, torch.float64):
@@ -357,7 +380,15 @@ class _Job:
             with full_precision(self.device):
                 chunk = _Chunk(self, part, x, base, centred)
                 results = chunk.attribute()
-            yield part, results, {method: results[method].sum(2) - chunk.expected() for method in chunk.checked}
+            deltas = {method: results[method].sum(2) - chunk.expected() for method in chunk.checked}
+            yield part, {method: self._of_units(result) for method, result in results.items()}, deltas
+
+    def _of_units(self, scores: Tensor) -> Tensor:
+        """From (..., elements) to (..., units)."""
+        if not self.channels:
+            return scores
+        scores = scores.unflatten(-1, self.shape).movedim(channel_axis(len(self.shape) + 1) - 1 - len(self.shape), -1)
+        return scores.flatten(-len(self.shape), -2).sum(-2)
 
 
 class _Chunk:
@@ -443,7 +474,7 @@ class _Chunk:
         """Mean of the gradients while the layer goes straight from its value at the baseline to that at the sample."""
         h = self._values()
         n = self.rows
-        total = torch.zeros(len(self.seeds), n, self.job.units, dtype=h.dtype, device=h.device)
+        total = torch.zeros(len(self.seeds), n, self.job.elements, dtype=h.dtype, device=h.device)
         for block in self._blocks(nodes):
             at = torch.cat([torch.lerp(h[n:], h[:n], nodes[k]) for k in block])
             z = self.z if self.job.cut.is_chain else self.z[:n].repeat(len(block), *[1] * (self.z.ndim - 1))

@@ -353,8 +353,8 @@ def torchvision() -> Any:
     """The package torchvision, also where its compiled operators do not fit the installed torch.
 
     torchvision describes ``nms`` and ``qnms`` to torch while it is imported, which fails when its compiled library
-    could not be loaded (next to a CPU build of torch, say). Declaring the two names is enough: data sets and classifiers
-    never call them.
+    could not be loaded (next to a CPU build of torch, say). Declaring the two names is enough: neither data sets nor
+    classifiers call them.
 
     Raises
     ------

@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -47,6 +48,7 @@ from torch import Tensor, nn
 
 from modutils import _check
 from modutils.units import (
+    UNITS,
     Output,
     batches,
     channel_axis,
@@ -91,12 +93,13 @@ def unit_similarity(
     measure: str,
     abs_inside: bool = False,
     labels: Tensor | None = None,
+    units: str = "channel",
     positions: int | None = None,
     output: Output | None = None,
     seed: int = 0,
     batch_size: int = 500,
 ) -> Tensor:
-    """Compare all pairs of units (channels, see `modutils.units`) of a layer of any network.
+    """Compare all pairs of units of a layer of any network.
 
     Networks of `modutils.networks.mlp` with ReLU go through `mlp_similarities`; all others through automatic
     differentiation: per batch, `input_sensitivity` takes one backward pass for each unit at each position, and the
@@ -110,10 +113,7 @@ def unit_similarity(
         cross-entropy, so it needs two classes or more.
     layer : nn.Module or str
         Submodule of the model, or its dotted name, that runs once. Name the activation function, not the linear map
-        below it. Its output is (N, n), or (N, n, height, width), or (N, tokens, n): the units are then the n channels,
-        and M is the mean over positions of the matrix between the channels *at the same position*. For the downstream
-        measures that is: J and the second derivative are with respect to the channels at one position, with all others
-        held. Covariances are about the mean at the position.
+        below it. Its output is (N, n), or (N, n, height, width), or (N, tokens, n).
     inputs : Tensor or ndarray, shape (N, ...)
         Finite floating point numbers, or but for `input_sensitivity` integers for a model that takes such; moved to the
         model's device batch by batch.
@@ -126,8 +126,14 @@ def unit_similarity(
         they make no difference. Elsewhere the Hessian depends on them; without them it is the one expected when
         labels are drawn from the model's own p, which is the Gauss-Newton matrix JᵀHJ with H = diag(p) - ppᵀ.
         With labels, a network without closed forms takes one backward pass per batch for each unit at each position.
+    units : {"channel", "element"}
+        Of a layer with positions (see `modutils.units`). Of n channels, M is the mean over positions of the matrix
+        between the channels *at the same position*. For the downstream measures that is: J and the second derivative
+        are with respect to the channels at one position, with all others held. Covariances are about the mean at the
+        position. Elements are compared across positions, in one matrix of all of them.
     positions : int, optional
-        Use at most so many positions of a layer that has several, drawn once for all samples. Default: all.
+        Use at most so many positions of a layer that has several, drawn once for all samples. Default: all. Of channels
+        only.
     output : callable, optional
         Picks the logits (N, classes) from what the model returns, for the downstream measures. Default: all of it.
     seed : int
@@ -156,6 +162,7 @@ def unit_similarity(
             [3., 1.]], dtype=torch.float64)
     """
     _check.choice("measure", measure, MEASURES)
+    _check.choice("units", units, UNITS)
     module = find(model, layer)
     inputs = _check.samples("inputs", inputs, integers=measure != "input_sensitivity")
     _check.count("batch_size", batch_size, 1)
@@ -173,10 +180,10 @@ def unit_similarity(
         batch_size = min(batch_size, 100)
         found = mlp_similarities(weights, biases, inputs, measures=(measure,), batch_size=batch_size)[index][measure]
     else:
-        where = torch.arange(_by_position(value).shape[2])
+        where = torch.arange(_by_position(value, units).shape[2])
         if positions is not None and positions < len(where):
             where = torch.randperm(len(where), generator=torch.Generator().manual_seed(seed))[:positions].sort().values
-        found = _by_autograd(model, module, inputs, measure, labels, where, batch_size, output)
+        found = _by_autograd(model, module, inputs, measure, labels, units, where, batch_size, output)
     return found.inside if abs_inside else found.outside
 
 
@@ -465,13 +472,15 @@ def _by_autograd(
     inputs: Tensor,
     measure: str,
     labels: Tensor | None,
+    units: str,
     where: Tensor,
     batch_size: int,
-    output: Output | None = None,
+    output: Output | None,
 ) -> Similarity:
-    """The general path: any network, at the positions ``where`` of the layer's output (0 for units)."""
+    """The general path: any network, at the positions ``where`` of the layer's output (0 for elements)."""
+    by_position = partial(_by_position, units=units)
     if measure == "covariance":
-        return _covariance_of_layer(model, layer, inputs, where, batch_size)
+        return _covariance_of_layer(model, layer, inputs, units, where, batch_size)
     total: Tensor | None = None
     for part, x in batches(model, inputs, batch_size):
         upstream = measure == "input_sensitivity"
@@ -482,19 +491,19 @@ def _by_autograd(
         logits = _logits(given, output, len(x), measure)
         _refuse_infinite(value, logits)
         if total is None:
-            total = _zeros(_by_position(value))
+            total = _zeros(by_position(value))
         if upstream:
             for position in where.tolist():
-                units = _by_position(value)[..., position].unbind(1)
-                _add_grams(total, torch.stack([_gradient(unit, x).flatten(1) for unit in units], dim=2))
+                here = by_position(value)[..., position].unbind(1)
+                _add_grams(total, torch.stack([_gradient(unit, x).flatten(1) for unit in here], dim=2))
         elif measure == "loss_hessian" and labels is not None:
             loss = nn.functional.cross_entropy(logits, labels[part].long().to(logits.device), reduction="sum")
-            slopes = _by_position(_gradient(loss, value, create_graph=True))
+            slopes = by_position(_gradient(loss, value, create_graph=True))
             for position in where.tolist():
                 slope = slopes[..., position].unbind(1)
-                _add(total, torch.stack([_by_position(_gradient(s, value))[..., position] for s in slope], dim=1))
+                _add(total, torch.stack([by_position(_gradient(s, value))[..., position] for s in slope], dim=1))
         else:
-            jacobian = torch.stack([_by_position(_gradient(y, value)) for y in logits.unbind(1)], dim=1)
+            jacobian = torch.stack([by_position(_gradient(y, value)) for y in logits.unbind(1)], dim=1)
             for rows in jacobian[..., where.to(jacobian.device)].unbind(-1):
                 if measure == "loss_hessian":
                     rows = _curvature_root(rows, logits.detach().softmax(1))
@@ -505,13 +514,13 @@ def _by_autograd(
 
 @torch.no_grad()
 def _covariance_of_layer(
-    model: nn.Module, layer: nn.Module, inputs: Tensor, where: Tensor, batch_size: int
+    model: nn.Module, layer: nn.Module, inputs: Tensor, units: str, where: Tensor, batch_size: int
 ) -> Similarity:
     """In two passes; at every position relative to the mean there."""
 
     def values() -> Iterator[Tensor]:
         for _, x in batches(model, inputs, batch_size):
-            value = _by_position(value_of(model, layer, x))
+            value = _by_position(value_of(model, layer, x), units)
             _refuse_infinite(value, value)
             yield value[..., where.to(value.device)].double()
 
@@ -524,8 +533,10 @@ def _covariance_of_layer(
     return _mean(total, len(inputs) * len(where))
 
 
-def _by_position(value: Tensor) -> Tensor:
-    """(N, n) as (N, n, 1), and (N, n, height, width) or (N, positions, n) as (N, n, positions)."""
+def _by_position(value: Tensor, units: str) -> Tensor:
+    """(N, n) as (N, n, 1), and channels of (N, n, height, width) or (N, positions, n) as (N, n, positions)."""
+    if units == "element":
+        return value.flatten(1)[..., None]
     return value.movedim(channel_axis(value.ndim), 1).reshape(len(value), value.shape[channel_axis(value.ndim)], -1)
 
 

@@ -238,7 +238,7 @@ def layer_activations(
     Returns
     -------
     torch.Tensor
-        (N, units), on the CPU.
+        (N, units), on the model's device.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def layer_activations(
     for _, x in batches(model, inputs, batch_size):
         with full_precision(x.device):
             value = run(model, layer, x, before=before)[0] if cut is None else cut.value(cut.stem(x), spend=True)
-        kept.append(unit_values(value, units).cpu())
+        kept.append(unit_values(value, units))
     return torch.cat(kept)
 
 

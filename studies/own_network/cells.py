@@ -134,7 +134,7 @@ def group(description: Tensor, k: int, *, seed: int = 0) -> dict[str, np.ndarray
     return {name: np.asarray(labels) for name, labels in found.items()}
 
 
-def tested(
+def compared(
     model: nn.Module, layer: str, images: Tensor, classes: Tensor, labels: np.ndarray, *, draws: int = 99, seed: int = 0
 ) -> dict[str, Any]:
     """Modules beside random sets of as many channels, by what removal does and by which images drive them."""
@@ -178,7 +178,7 @@ def modules(*, dataset: str, seed: int) -> dict[str, Any]:
             found[f"{name}, {way}"] = {
                 "labels": partition,
                 "modules": len(np.unique(partition[partition >= 0])),
-                **tested(model, LAYER, images[rest], classes[rest], partition),
+                **compared(model, LAYER, images[rest], classes[rest], partition),
             }
     square = {
         name: graphs.correlation_graph(one.T) if name == "attribution" else one for name, one in described.items()

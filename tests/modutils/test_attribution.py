@@ -924,3 +924,26 @@ def test_guided_backpropagation_knows_relu_only(function: Callable[[Tensor], Ten
     torch.manual_seed(0)
     with pytest.raises(ValueError, match=f"method 'guided_backprop' is defined for ReLU networks, but .*{name}"):
         attribute(Head(function), "z", vectors(4), method="guided_backprop", target=0)
+
+
+@pytest.mark.parametrize("method", ["deeplift", "conductance", "guided_backprop"])
+def test_a_channel_has_the_sum_over_its_places(method: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 16, 4)).double()
+    x = torch.randn(5, 1, 6, 6, dtype=torch.float64)
+    elements = attribute(model, "1", x, method=method, target="all")
+    channels = attribute(model, "1", x, method=method, target="all", units="channel")
+    torch.testing.assert_close(channels, elements.unflatten(2, (3, 16)).sum(3), rtol=1e-12, atol=1e-12)
+    matrix = neuron_sample_matrix(model, "1", x, method=method, units="channel")
+    whole = neuron_sample_matrix(model, "1", x, method=method)
+    torch.testing.assert_close(matrix, whole.unflatten(0, (3, 16)).sum(1), rtol=1e-12, atol=1e-12)
+
+
+def test_the_channels_of_tokens_are_features() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4)).double()
+    x = torch.randn(5, 4, 6, dtype=torch.float64)
+    elements, channels = (attribute(model, "1", x, target=1, units=units) for units in ("element", "channel"))
+    torch.testing.assert_close(channels, elements.unflatten(1, (4, 3)).sum(1), rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match="units='pixel'"):
+        attribute(model, "1", x, target=1, units="pixel")

@@ -77,7 +77,7 @@ def by_definition(model: nn.Sequential, layer: str, x: Tensor, labels: Tensor | 
 def autograd(model: nn.Module, layer: str, x: Tensor, measure: str, **options: Any) -> Similarity:
     """The general path, also where the closed forms hold."""
     given = {"labels": None, "where": torch.arange(1), "batch_size": 33, **options}
-    return similarity._by_autograd(model, model.get_submodule(layer), x, measure, **given)
+    return similarity._by_autograd(model, model.get_submodule(layer), x, measure, units="channel", output=None, **given)
 
 
 def assert_equal(found: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
@@ -582,3 +582,20 @@ def test_bad_networks(change: dict[str, Any], message: str) -> None:
 def test_bad_matrices(S: Tensor, how: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         normalize(S, how)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_elements_of_a_convolution_are_compared_across_places(measure: str) -> None:
+    """As the units of the same network with its layer flattened."""
+    torch.manual_seed(0)
+    below, above = [nn.Conv2d(1, 2, 3), nn.ReLU()], [nn.Flatten(), nn.Linear(18, 4)]
+    model = nn.Sequential(*below, *above).double()
+    x = samples(12, 1, 5, 5)
+    found = unit_similarity(model, "1", x, measure=measure, units="element")
+    expected = unit_similarity(model, "2", x, measure=measure)
+    assert_equal(found, expected, 1e-12)
+    channels = unit_similarity(model, "1", x, measure=measure)
+    places = torch.stack([found[place::9, place::9] for place in range(9)])
+    if measure in ("covariance", "output_sensitivity"):  # sizes are taken after the mean over places
+        assert channels.shape == (2, 2)
+        assert (channels <= places.mean(0) + 1e-12).all()
