@@ -81,7 +81,7 @@ def shown(frame: pd.DataFrame) -> str:
 def agreement(runs: Sequence[Mapping[str, Any]]) -> Figure:
     """How alike the nine partitions are, as a mean over networks."""
     names = [f"{description}, {way}" for description in DESCRIPTIONS for way in WAYS]
-    short = [f"{description[:4]}., {way.split()[-1]}" for description in DESCRIPTIONS for way in WAYS]
+    short = [f"{name}, {way.split()[-1]}" for name in ("attr.", "sim.", "corr.") for way in WAYS]
     sheet, ax = plt.subplots(figsize=(WIDTH, 4.2))
     heat_table(ax, np.mean([run["agreement"] for run in runs], axis=0), names, short, low=0, high=1, fontsize=8)
     plt.setp(ax.get_xticklabels(), rotation=60, ha="left", rotation_mode="anchor")
