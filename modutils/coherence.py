@@ -64,6 +64,10 @@ def class_table(labels: ArrayLike, classes: ArrayLike, *, k: int | None = None) 
     cluster, of_class = np.asarray(labels), np.asarray(classes)
     if cluster.shape != of_class.shape or cluster.ndim != 1:
         raise ValueError(f"labels {cluster.shape} and classes {of_class.shape} must be vectors of one length")
+    if of_class.size and of_class.min() < 0:
+        raise ValueError(
+            f"classes goes down to {of_class.min()}; leave out samples without a class (their label is -1)"
+        )
     assigned = cluster >= 0
     if not assigned.any():
         raise ValueError("labels assign no sample: all are -1")
@@ -104,7 +108,8 @@ def compactness(features: ArrayLike, labels: ArrayLike, *, draws: int = 200, see
     Raises
     ------
     ValueError
-        Wrong shapes, features that are not finite, fewer than two clusters, or only clusters of one sample.
+        Wrong shapes, features that are not finite or the same for all samples, fewer than two clusters, or only
+        clusters of one sample.
 
     Examples
     --------
@@ -123,6 +128,8 @@ def compactness(features: ArrayLike, labels: ArrayLike, *, draws: int = 200, see
         )
     if not np.isfinite(x).all():
         raise ValueError("features has numbers that are not finite")
+    if (x == x[0]).all():
+        raise ValueError("features are the same for all samples, so no distance can be compared")
     x = x - x.mean(axis=0)  # distances do not change, rounding errors shrink
     squares = (x**2).sum(axis=1)
 

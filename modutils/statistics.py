@@ -313,7 +313,7 @@ def effect_size(value: float, null: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        Fewer than two draws, a value that is not finite, or a null without spread.
+        Fewer than two draws, numbers that are not finite, or a null whose draws differ by no more than rounding.
 
     Examples
     --------
@@ -321,8 +321,9 @@ def effect_size(value: float, null: ArrayLike) -> float:
     2.0
     """
     draws = _finite("null", null, least=2)
+    _finite("value", value, least=1)
     spread = float(draws.std(ddof=1))
-    if spread == 0:
+    if spread <= 4 * np.finfo(float).eps * np.abs(draws).max():
         raise ValueError(f"null has no spread: all {draws.size} draws are {draws[0]}; an effect size is undefined")
     return float((value - draws.mean()) / spread)
 
