@@ -112,8 +112,8 @@ def _chain(model: nn.Module) -> list[nn.Module]:
         else:
             reads = ", ".join(source.name for source in given) or "a constant"
             raise ValueError(
-                f"model is no chain: at {node.name!r} it reads {reads} and not just what {last} gives; skips and branches "
-                "have no graph of consecutive layers"
+                f"model is no chain: at {node.name!r} it reads {reads} and not just what {last} gives; skips and "
+                "branches have no graph of consecutive layers"
             )
     return parts
 
