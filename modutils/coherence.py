@@ -69,6 +69,10 @@ def class_table(labels: Any, classes: Any, *, k: int | None = None) -> Any:
     cluster, of_class = _arrays.host(labels), _arrays.host(classes)
     if cluster.shape != of_class.shape or cluster.ndim != 1:
         raise ValueError(f"labels {cluster.shape} and classes {of_class.shape} must be vectors of one length")
+    if of_class.size and of_class.min() < 0:
+        raise ValueError(
+            f"classes goes down to {of_class.min()}; leave out samples without a class (their label is -1)"
+        )
     assigned = cluster >= 0
     if not assigned.any():
         raise ValueError("labels assign no sample: all are -1")
@@ -110,7 +114,8 @@ def compactness(features: Any, labels: Any, *, draws: int = 200, seed: int = 0) 
     Raises
     ------
     ValueError
-        Wrong shapes, features that are not finite, fewer than two clusters, or only clusters of one sample.
+        Wrong shapes, features that are not finite or the same for all samples, fewer than two clusters, or only
+        clusters of one sample.
 
     Examples
     --------
@@ -131,6 +136,8 @@ def compactness(features: Any, labels: Any, *, draws: int = 200, seed: int = 0) 
         )
     if not (torch if on_device else np).isfinite(x).all():
         raise ValueError("features has numbers that are not finite")
+    if (x == x[0]).all():
+        raise ValueError("features are the same for all samples, so no distance can be compared")
     x = x - x.mean(axis=0)  # distances do not change, rounding errors shrink
     squares = (x**2).sum(axis=1)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from modutils import _arrays, _check
 
@@ -28,13 +28,14 @@ def layer_weights(model: nn.Module, *, norm: str = "sum") -> list[np.ndarray]:
     A network of linear layers gives every one of them, so inputs and outputs are nodes. A network with convolutions
     gives the convolutions but the first: nodes are filters, and the kernel from the images and the dense layers are
     left out (Hod et al. 2021). The weight between two filters is a norm of the kernel that joins them. Batch
-    normalisation that follows a convolution scales the weights into filter o by the size of γ_o / √(variance_o + ε), so
-    that the graph does not depend on how a filter and its normalisation share a factor.
+    normalisation that follows a layer scales the weights into unit or filter o by the size of γ_o / √(variance_o + ε),
+    so that the graph does not depend on how a layer and its normalisation share a factor.
 
     Parameters
     ----------
     model : nn.Module
-        Its layers are taken in the order in which `nn.Module.modules` gives them.
+        A chain: each layer reads what the one before gives, and nothing else. It is traced (`torch.fx`) but not run,
+        and layers are taken in the order in which it calls them.
     norm : {"sum", "euclidean", "column_sum", "spectral"}
         Of a kernel: sum of sizes, root of the sum of squares, largest sum of sizes of a column, largest singular
         value of the sizes. The last two are matrix norms; the authors' code uses ``column_sum``, labelled L1.
@@ -46,7 +47,8 @@ def layer_weights(model: nn.Module, *, norm: str = "sum") -> list[np.ndarray]:
     Raises
     ------
     ValueError
-        An unknown norm, fewer than two convolutions, or layers that do not follow one another.
+        An unknown norm; fewer than two convolutions; a network that is no such chain, as with skips or branches; or
+        layers with other weights, as attention and LSTMs have them, which are no edges between units.
 
     Examples
     --------
@@ -54,25 +56,68 @@ def layer_weights(model: nn.Module, *, norm: str = "sum") -> list[np.ndarray]:
     [(3, 4), (2, 3)]
     """
     _check.choice("norm", norm, NORMS)
+    parts = _chain(model)
+    convolutional = any(isinstance(part, nn.Conv2d) for part in parts)
     found: list[np.ndarray] = []
-    convolutional = any(isinstance(part, nn.Conv2d) for part in model.modules())
-    for part in model.modules():
+    counts = False  # whether the weights that a normalisation would follow are among those found
+    for part in parts:
         if isinstance(part, nn.Conv2d) and part.groups != 1:
             raise ValueError(f"{part} has groups={part.groups}; only groups=1 joins every pair of filters")
         if isinstance(part, nn.Conv2d):
             found.append(_kernel_norm(part.weight.detach().double().cpu().numpy(), norm))
-        elif isinstance(part, nn.BatchNorm2d) and found:
+            counts = True
+        elif isinstance(part, nn.Linear):
+            counts = not convolutional
+            if counts:
+                found.append(part.weight.detach().double().abs().cpu().numpy())
+        elif isinstance(part, _NORMALISED) and counts:
             if part.running_var is None:
                 raise ValueError(f"{part} keeps no running variance, which the weights are scaled by")
             scale = (part.running_var + part.eps).double().rsqrt()
             if part.weight is not None:
                 scale = scale * part.weight.detach().abs()
             found[-1] = found[-1] * scale.cpu().numpy()[:, None]
-        elif isinstance(part, nn.Linear) and not convolutional:
-            found.append(part.weight.detach().double().abs().cpu().numpy())
+        elif isinstance(part, _NORMALISED) and not convolutional:
+            raise ValueError(f"{part} stands before the first weights, so none can be scaled by it")
+        elif not isinstance(part, _NORMALISED | nn.PReLU) and next(part.parameters(), None) is not None:
+            raise ValueError(f"the weights of {part} are no edges between units; only Linear and Conv2d join units")
     found = found[1:] if convolutional else found
     checked_weights(found)
     return found
+
+
+_NORMALISED = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+def _chain(model: nn.Module) -> list[nn.Module]:
+    """The modules that a network calls, in this order, if each reads what the one before gives and nothing else."""
+    try:
+        nodes = fx.Tracer().trace(model).nodes
+    except (fx.proxy.TraceError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"model cannot be followed without running it, so its layers may be no chain: {error}"
+        ) from error
+    parts: list[nn.Module] = []
+    shapes: set[fx.Node] = set()  # sizes, which carry no values
+    last: fx.Node | None = None
+    for node in nodes:
+        given = [source for source in node.all_input_nodes if source not in shapes]
+        reads_shape = node.target in ("size", "dim") or (node.target is getattr and "shape" in node.args)
+        if node.op == "placeholder" and last is None:
+            last = node
+        elif reads_shape or (node.all_input_nodes and not given):
+            shapes.add(node)
+        elif given == [last]:
+            last = node
+            if node.op == "call_module":
+                parts.append(model.get_submodule(str(node.target)))
+        else:
+            reads = ", ".join(source.name for source in given) or "a constant"
+            raise ValueError(
+                f"model is no chain: at {node.name!r} it reads {reads} and not just what {last} gives; skips and "
+                "branches have no graph of consecutive layers"
+            )
+    return parts
 
 
 def _kernel_norm(kernels: np.ndarray, norm: str) -> np.ndarray:
@@ -179,16 +224,21 @@ def correlation_graph(activations: Any, kind: str = "spearman") -> Any:
         raise ValueError("activations has NaN or infinite entries")
     if on_device:
         return _correlations_on_device(values.T.contiguous(), kind)
-    constant = np.ptp(values, axis=0) == 0
-    if kind == "spearman":
-        values = stats.rankdata(values, axis=0)
-    centred = values - values.mean(axis=0)
+    constant = (values == values[0]).all(axis=0)
+    # Powers of two change no digit, and keep squares and sums from being too large or too small.
+    values = stats.rankdata(values, axis=0) if kind == "spearman" else _scaled(values)
+    centred = _scaled(values - values.mean(axis=0))
     length = np.sqrt((centred**2).sum(axis=0))
     length[constant] = 1  # what is left of a constant after rounding must not be divided by its own size
     standard = np.where(constant, 0, centred / length)
     graph = np.minimum((standard.T @ standard) ** 2, 1)
     np.fill_diagonal(graph, 0)
     return _arrays.like(graph, activations)
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Columns times a power of two, so that the largest number of each is below 1 and at least 1/2."""
+    return np.ldexp(values, -np.frexp(np.abs(values).max(axis=0))[1])
 
 
 def _correlations_on_device(units: Tensor, kind: str) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from modutils import _storage
+from modutils import _check, _storage
 from modutils._masked_training import Network, Training, _forward, bits_right, density, initialize, train
 from modutils.tasks import Task
 from modutils.training import HERE, Execution
@@ -170,10 +170,11 @@ def unit_scores(
     ValueError
         Shapes that do not fit, or numbers that are not finite.
     """
-    w = [torch.as_tensor(weight) for weight in weights]
-    b = [torch.as_tensor(bias, dtype=w[0].dtype if w else None) for bias in biases]
+    w = [torch.as_tensor(_check.tensor(weight)) for weight in weights]
+    w = [weight if weight.is_floating_point() else weight.double() for weight in w]
+    b = [torch.as_tensor(_check.tensor(bias), dtype=w[0].dtype if w else None) for bias in biases]
     _check_network(w, b)
-    x, y = torch.as_tensor(inputs).to(w[0]), torch.as_tensor(targets).to(w[0])
+    x, y = (torch.as_tensor(_check.tensor(given)).to(w[0]) for given in (inputs, targets))
     _check_rows("inputs", x, "targets", y, w[0].shape[1], w[-1].shape[0])
     total = [torch.zeros(weight.shape[0], dtype=torch.float64) for weight in w[:-1]]
     for rows, wanted in zip(x.split(batch_size), y.split(batch_size), strict=True):

@@ -329,18 +329,19 @@ def effect_size(value: float, null: Any) -> float:
     Raises
     ------
     ValueError
-        Fewer than two draws, a value that is not finite, or a null without spread.
+        Fewer than two draws, numbers that are not finite, or a null whose draws differ by no more than rounding.
 
     Examples
     --------
     >>> effect_size(3.0, [0.0, 1.0, 2.0])
     2.0
     """
-    value, draws = float(value), _finite("null", null, least=2)
+    draws = _finite("null", null, least=2)
+    _finite("value", value, least=1)
     spread = float(draws.std(ddof=1))
-    if spread == 0:
+    if spread <= 4 * np.finfo(float).eps * np.abs(draws).max():
         raise ValueError(f"null has no spread: all {draws.size} draws are {draws[0]}; an effect size is undefined")
-    return float((value - draws.mean()) / spread)
+    return float((float(value) - draws.mean()) / spread)
 
 
 def holm(p_values: Any) -> Any:

@@ -1097,7 +1097,7 @@ chapter.durations()
 # 1. **Other clusters.** In the live part set another number of clusters. Does the p-value of the lesion change sides?
 # 2. **Another graph.** Take `graphs.correlation_graph(values, kind="pearson")` instead of ranks. How much does the partition change? Compare with the NMI between weights and activations.
 # 3. **Your own network.** `graphs.layer_weights(model)` takes any network of linear layers, or of convolutions. Cluster it, cut the labels by layer, and hand the units of a sub-cluster to
-#    `lesions.correct_counts`, together with random sets of as many units of that layer.
+#    `lesions.correct_counts` with `units="channel"`, together with random sets of as many units of that layer.
 #
 # To compute the figures of this page anew at small size, set `scale = "quick"` in the first code cell, or run
 #

@@ -171,3 +171,13 @@ def test_equal_compositions_have_equal_label_entropy() -> None:
 def test_bad_input_is_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_classes_that_are_none_are_no_class() -> None:
+    with pytest.raises(ValueError, match="classes goes down to -1; leave out samples without a class"):
+        coherence.class_table([0, 1, -1], [1, -1, 0])
+
+
+def test_nothing_can_be_compared_where_all_samples_look_alike() -> None:
+    with pytest.raises(ValueError, match="features are the same for all samples"):
+        coherence.compactness([[0.1], [0.1], [0.1]], [0, 0, 1], draws=1)

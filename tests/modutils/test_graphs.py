@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -189,6 +190,62 @@ def test_networks_without_a_graph_are_refused(model: nn.Module, message: str) ->
         layer_weights(model)
 
 
+class Follows(nn.Module):
+    """The same layers, in another way than in a chain."""
+
+    def __init__(self, how: Callable[[Any, torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.how = how
+        self.second, self.first = nn.Linear(4, 4), nn.Linear(4, 4)  # not in the order in which they run
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.how(self, x)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Follows(lambda net, x: x + net.second(net.first(x))), "no chain: at 'add' it reads x, second and not just"),
+        (
+            Follows(lambda net, x: (net.first(x), net.second(x))),
+            "no chain: at 'second' it reads x and not just what first",
+        ),
+        (Follows(lambda net, x: net.first(x) if x.sum() > 0 else net.second(x)), "cannot be followed without running"),
+        (Follows(lambda net, x: x @ net.first.weight), "no chain: at 'first_weight' it reads a constant"),
+        (nn.Sequential(nn.Linear(4, 8), nn.LSTM(8, 4)), r"LSTM\(8, 4\) are no edges between units"),
+        (nn.Sequential(nn.Linear(4, 8), nn.TransformerEncoderLayer(8, 2)), "are no edges between units"),
+        (nn.Sequential(nn.Linear(4, 8), nn.Conv1d(8, 4, 1)), "are no edges between units"),
+        (nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 4)), "are no edges between units"),
+        (nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 8)), "stands before the first weights"),
+    ],
+)
+def test_what_is_no_chain_is_refused(model: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        layer_weights(model)
+
+
+def test_a_chain_is_followed_in_the_order_in_which_it_runs() -> None:
+    net = Follows(lambda net, x: net.second(torch.relu(net.first(x.view(x.size(0), -1))).reshape(x.shape[0], 4)))
+    expected = [part.weight.detach().abs().double().numpy() for part in (net.first, net.second)]
+    for found, own in zip(layer_weights(net), expected, strict=True):
+        np.testing.assert_array_equal(found, own)
+    twice = Follows(lambda net, x: net.first(torch.relu(net.first(x))))
+    assert len(layer_weights(twice)) == 2
+
+
+def test_batch_normalisation_scales_linear_weights() -> None:
+    linear, norm, last = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+    norm.running_var = torch.rand(4) + 0.5
+    nn.init.normal_(norm.weight)
+    model = nn.Sequential(linear, norm, nn.ReLU(), nn.Linear(4, 2)).double().eval()
+    folded = torch.nn.utils.fuse_linear_bn_eval(linear, norm)
+    np.testing.assert_allclose(layer_weights(model)[0], folded.weight.detach().abs().numpy(), rtol=1e-13)
+    # Behind the convolutions there is nothing to scale: dense layers are left out.
+    images = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 4), last)
+    last.running_var = torch.full((4,), 9.0)
+    np.testing.assert_array_equal(layer_weights(images)[0], layer_weights(images[:2])[0])
+
+
 def test_unknown_norms_and_kinds_are_refused() -> None:
     with pytest.raises(ValueError, match="norm='L1' is unknown; choose one of sum, euclidean"):
         layer_weights(mlp([3, 2]), norm="L1")
@@ -246,3 +303,24 @@ def test_constant_units_are_isolated(kind: str, constant: float) -> None:
 def test_correlations_need_finite_samples(values: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         correlation_graph(values)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["spearman", "pearson"])
+@pytest.mark.parametrize("power", [-1000, -600, -3, 5, 600, 1000])
+def test_scales_do_not_matter_to_the_last_bit(kind: str, power: int) -> None:
+    values = samples(ties=False)
+    np.testing.assert_array_equal(correlation_graph(np.ldexp(values, power), kind), correlation_graph(values, kind))
+    mixed = values.copy()
+    mixed[:, 0] = np.ldexp(values[:, 0], power)
+    np.testing.assert_array_equal(correlation_graph(mixed, kind), correlation_graph(values, kind))
+
+
+def test_activations_of_any_precision_and_strides() -> None:
+    values = samples(ties=True)
+    for dtype in (torch.float16, torch.bfloat16, torch.int64):
+        given = torch.tensor(values).to(dtype)
+        np.testing.assert_array_equal(correlation_graph(given), correlation_graph(given.double().numpy()))
+    np.testing.assert_allclose(correlation_graph(values[::-1, ::-1]), correlation_graph(values)[::-1, ::-1], atol=1e-14)
+    whole = [np.array([[1, -2], [3, 4]])[::-1], np.array([[1, 0]])]
+    np.testing.assert_array_equal(weight_graph(whole), weight_graph([block.astype(float) for block in whole]))

@@ -445,7 +445,7 @@ def test_mean_and_resample_against_forward_passes_written_out(units: str, wrap: 
             found.append(model[4:](lesioned.reshape(value.shape)).detach().numpy())
         return np.stack(found)
 
-    tolerance: dict[str, float] = {"rtol": 1e-11, "atol": 1e-11}
+    tolerance: dict[str, Any] = {"rtol": 1e-11, "atol": 1e-11}
     mean = lesioned_logits(given, name, x, sets, replacement="mean", **options)
     np.testing.assert_allclose(mean, logits(lambda v: v.mean(0, keepdim=True).expand_as(v)), **tolerance)
     other = lesioned_logits(given, name, x, sets, replacement="resample", seed=3, **options)

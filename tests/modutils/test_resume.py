@@ -244,14 +244,12 @@ def test_an_exception_leaves_the_modules_as_they_were() -> None:
                 raise RuntimeError("out of order")
             return x
 
-    model = nn.Sequential(conv(), conv(), Fails())
+    fails = Fails()
+    model = nn.Sequential(conv(), conv(), fails)
     x = torch.randn(2, 4, 6, 6)
     network = Resumed(model, model[1], x[:1].clone())
     value = network.start(x.clone())
-    part = model[2]
-    part.left = 0
+    fails.left = 0
     with pytest.raises(RuntimeError, match="out of order"):
         network.go_on(value.clone())
-    with pytest.raises(RuntimeError, match="out of order"):
-        Resumed(model, model[1], x[:1].clone()).go_on(value)
     assert not any("forward" in part.__dict__ or part._forward_hooks for part in model.modules())

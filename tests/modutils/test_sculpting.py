@@ -1295,3 +1295,14 @@ def test_bad_settings(change: dict[str, Any], message: str) -> None:
 def test_steps_of_a_phase_that_is_left_out_do_not_count(phase: str, other: str) -> None:
     (run,) = small(phases=(phase,), **{other: []})
     assert_same(run, small(phases=(phase,))[0])
+
+
+def test_scores_of_whole_numbers_and_mirrored_arrays() -> None:
+    weights, biases = [np.array([[1, 2], [3, 4]]), np.array([[1, -1]])], [np.zeros(2), np.zeros(1)]
+    inputs, targets = np.array([[0.5, 0.25], [1.0, 0.0]]), np.array([[1.0], [0.0]])
+    expected = sculpting.unit_scores([weight.astype(float) for weight in weights], biases, inputs, targets)
+    assert np.array_equal(sculpting.unit_scores(weights, biases, inputs, targets), expected)
+    mirrored = [np.ascontiguousarray(weight[::-1])[::-1] for weight in weights]
+    assert np.array_equal(sculpting.unit_scores(mirrored, biases, inputs[::-1], targets[::-1]), expected)
+    with pytest.raises(ValueError, match="0 weights and 0 biases; needed are as many, at least 2 of each"):
+        sculpting.unit_scores([], [], inputs, targets)

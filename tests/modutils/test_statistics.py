@@ -320,3 +320,15 @@ def test_p_values_that_are_none_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         combine(p_values)
+
+
+@pytest.mark.parametrize("null", [[0.1] * 3, [0.3, 0.1 + 0.2], [1e20, 1e20], [0.0, 0.0], [-1e-300] * 7])
+def test_no_effect_size_where_draws_differ_by_rounding_alone(null: list[float]) -> None:
+    with pytest.raises(ValueError, match="null has no spread"):
+        statistics.effect_size(0.5, null)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_effect_size_of_what_is_no_number(value: float) -> None:
+    with pytest.raises(ValueError, match="value has 1 of 1 numbers that are not finite"):
+        statistics.effect_size(value, [0.0, 1.0])
