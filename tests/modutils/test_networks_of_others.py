@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modutils.attribution import attribute, neuron_sample_matrix
-from modutils.data import _torchvision_datasets
+from modutils.data import torchvision
 from modutils.lesions import ablation_curve, correct_counts, lesioned_logits, lesioned_losses
 from modutils.similarity import unit_similarity
 from modutils.units import layer_activations
 from modutils.visualization import feature_visualization
 
-_torchvision_datasets()  # where torchvision does not fit the installed torch, it cannot be imported otherwise
-from torchvision import models  # noqa: E402
+models = torchvision().models
 
 
 class Sequences(nn.Module):
