@@ -3,11 +3,11 @@
 Run with ``python -m benchmarks.lesions``; takes about a minute. The convolutional network of the biclustering chapter
 with random weights, 5 000 random images, 1600 units removed in 40 groups: 41 points. And the MLP of the modularity
 chapter (784, four times 256, 10), 2 000 images, 400 sets of 2 to 60 units of every hidden layer: what the test of a
-partition needs. And torchvision's ResNet-18 with random weights, which is no chain: 64 images of 64 × 64 pixels, 32 sets
-of half of the channels.
+partition needs. And torchvision's ResNet-18 with random weights, which is no chain: 64 images of 64 × 64 pixels, 32
+sets of half of the channels.
 """
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -79,12 +79,10 @@ def blocks_of_resnet() -> tuple[list[Row], int]:
     for name, channels, shape, target in (("layer3", 256, (256, 4, 4), 3), ("layer4", 512, (512, 2, 2), 10)):
         sets = [rng.permutation(channels)[: channels // 2] for _ in range(RESNET_SETS)]
         elements = [channel_elements(shape, chosen) for chosen in sets]
-        layer, found = model.get_submodule(name), list[Any]()
-        slow = cpu_seconds(lambda layer=layer, of=elements: found.append(hooked(model, layer, inputs, labels, of)), 1)  # type: ignore[misc]
-        fast = cpu_seconds(
-            lambda n=name, of=sets: found.append(correct_counts(model, n, inputs, labels, of, units="channel"))
-        )  # type: ignore[misc]
-        difference = max(difference, int(np.abs(found[-1].sum(axis=1) - found[0]).max()))
+        by_hooks = partial(hooked, model, model.get_submodule(name), inputs, labels, elements)
+        by_ours = partial(correct_counts, model, name, inputs, labels, sets, units="channel")
+        slow, fast = cpu_seconds(by_hooks, repeats=1), cpu_seconds(by_ours)
+        difference = max(difference, int(np.abs(by_ours().sum(axis=1) - by_hooks()).max()))
         rows.append(Row(f"ResNet-18, {RESNET_SETS} sets of channels of {name}", "CPU-s", slow, fast, target))
     return rows, difference
 
