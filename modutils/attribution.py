@@ -56,7 +56,19 @@ from torch import Tensor, nn
 
 from modutils import _check
 from modutils._rules import Rules, SlopeRule, non_affine_operations, path_mean, rescale
-from modutils.units import Cut, Output, batches, find, full_precision, like, logits_of, probe, undisturbed
+from modutils.units import (
+    UNITS,
+    Cut,
+    Output,
+    batches,
+    find,
+    full_precision,
+    like,
+    logits_of,
+    probe,
+    undisturbed,
+    unit_elements,
+)
 
 __all__ = [
     "METHODS",
@@ -93,6 +105,7 @@ def attribute(
     target: int | Tensor | Literal["all"],
     baseline: Tensor | np.ndarray | None = None,
     steps: int = 50,
+    units: str = "element",
     output: Output | None = None,
     incomplete: str = "raise",
     return_delta: bool = False,
@@ -121,6 +134,8 @@ def attribute(
     steps : int
         Nodes of the Gauss-Legendre quadrature for the methods with an integral. Conductance takes one more, whose
         intervals it sums over, as captum does.
+    units : {"element", "channel"}
+        See `modutils.units`. What a channel contributes is the sum over its places, so that completeness is kept.
     output : callable, optional
         Picks the logits (N, classes) from what the model returns. Default: all that it returns.
     incomplete : {"raise", "warn"}
@@ -135,8 +150,8 @@ def attribute(
     Returns
     -------
     torch.Tensor
-        (N, units), for ``target="all"`` (N, classes, units), on the CPU. Units are the elements of the layer's
-        output in C order. With `return_delta` a pair, of this and a tensor (N,) or (N, classes).
+        (N, units), for ``target="all"`` (N, classes, units), on the CPU. Elements of the layer's output are in C
+        order. With `return_delta` a pair, of this and a tensor (N,) or (N, classes).
 
     Raises
     ------
@@ -158,7 +173,7 @@ def attribute(
     """
     if return_delta and method in METHODS and method not in _COMPLETE:
         raise ValueError(f"return_delta=True: {method!r} need not add up; only {', '.join(sorted(_COMPLETE))} do")
-    job = _Job(model, layer, inputs, [method], target, baseline, steps, batch_size, output, incomplete)
+    job = _Job(model, layer, inputs, [method], target, baseline, steps, batch_size, units, output, incomplete)
     samples = len(job.inputs)
     shape = (samples, job.classes, job.units) if job.all_classes else (samples, job.units)
     out, delta = torch.empty(shape, dtype=job.dtype), torch.empty(shape[:-1], dtype=job.dtype)
@@ -179,6 +194,7 @@ def neuron_sample_matrix(
     target: int | Tensor | None = None,
     baseline: Tensor | np.ndarray | None = None,
     steps: int = 50,
+    units: str = "element",
     output: Output | None = None,
     incomplete: str = "raise",
     batch_size: int = 500,
@@ -193,7 +209,7 @@ def neuron_sample_matrix(
 
     Parameters
     ----------
-    model, layer, inputs, method, baseline, steps, output, incomplete, batch_size
+    model, layer, inputs, method, baseline, steps, units, output, incomplete, batch_size
         As for `attribute`, but with two classes or more: of a single output the matrix would be zero.
     target : int or torch.Tensor, optional
         Class to use in place of :math:`\hat y`: one for all samples, or an (N,) integer tensor.
@@ -219,7 +235,7 @@ def neuron_sample_matrix(
             [ 1.0000, -0.5000]])
     """
     options: dict[str, Any] = {"target": target, "baseline": baseline, "steps": steps, "output": output}
-    options |= {"incomplete": incomplete, "batch_size": batch_size}
+    options |= {"units": units, "incomplete": incomplete, "batch_size": batch_size}
     return neuron_sample_matrices(model, layer, inputs, methods=[method], **options)[method]
 
 
@@ -233,6 +249,7 @@ def neuron_sample_matrices(
     target: int | Tensor | None = None,
     baseline: Tensor | np.ndarray | None = None,
     steps: int = 50,
+    units: str = "element",
     output: Output | None = None,
     incomplete: str = "raise",
     batch_size: int = 500,
@@ -243,7 +260,7 @@ def neuron_sample_matrices(
     ----------
     methods : sequence of str
         Some of `METHODS`.
-    model, layer, inputs, target, baseline, steps, output, incomplete, batch_size
+    model, layer, inputs, target, baseline, steps, units, output, incomplete, batch_size
         As for `neuron_sample_matrix`.
 
     Returns
@@ -258,7 +275,7 @@ def neuron_sample_matrices(
     """
     if isinstance(target, str):
         raise ValueError(f"target={target!r}: the matrix has one class per sample; give None, a class or (N,) classes")
-    job = _Job(model, layer, inputs, methods, target, baseline, steps, batch_size, output, incomplete, least=2)
+    job = _Job(model, layer, inputs, methods, target, baseline, steps, batch_size, units, output, incomplete, least=2)
     out = {method: torch.empty(job.units, len(job.inputs), dtype=job.dtype) for method in methods}
     for part, results, _ in job.run(centred=True):
         for method, result in results.items():
@@ -279,6 +296,7 @@ class _Job:
         baseline: Tensor | np.ndarray | None,
         steps: int,
         batch_size: int,
+        units: str,
         output: Output | None,
         incomplete: str,
         *,
@@ -286,6 +304,7 @@ class _Job:
     ):
         for method in methods:
             _check.choice("method", method, METHODS)
+        _check.choice("units", units, UNITS)
         _check.choice("incomplete", incomplete, ("raise", "warn"))
         _check.count("steps", steps, 1)
         _check.count("batch_size", batch_size, 1)
@@ -294,7 +313,9 @@ class _Job:
         self.baseline = _broadcast_baseline(baseline, self.inputs, needed=not _COMPLETE.isdisjoint(methods)).detach()
         module = find(model, layer)
         value, given = probe(model, module, self.inputs)
-        self.units, self.classes = value.numel(), logits_of(given, output, 1, least=least).shape[1]
+        self.classes = logits_of(given, output, 1, least=least).shape[1]
+        self.elements, self.places = value.numel(), unit_elements(value.shape[1:], units)
+        self.units = len(self.places)
         tensor = like(model, self.inputs)
         self.device, self.dtype = tensor.device, tensor.dtype
         if self.dtype not in (torch.float32, torch.float64):
@@ -357,7 +378,11 @@ class _Job:
             with full_precision(self.device):
                 chunk = _Chunk(self, part, x, base, centred)
                 results = chunk.attribute()
-            yield part, results, {method: results[method].sum(2) - chunk.expected() for method in chunk.checked}
+            missed = {method: results[method].sum(2) - chunk.expected() for method in chunk.checked}
+            if self.units < self.elements:
+                places = torch.as_tensor(self.places, device=self.device)
+                results = {method: result[..., places].sum(-1) for method, result in results.items()}
+            yield part, results, missed
 
 
 class _Chunk:
@@ -443,7 +468,7 @@ class _Chunk:
         """Mean of the gradients while the layer goes straight from its value at the baseline to that at the sample."""
         h = self._values()
         n = self.rows
-        total = torch.zeros(len(self.seeds), n, self.job.units, dtype=h.dtype, device=h.device)
+        total = torch.zeros(len(self.seeds), n, self.job.elements, dtype=h.dtype, device=h.device)
         for block in self._blocks(nodes):
             at = torch.cat([torch.lerp(h[n:], h[:n], nodes[k]) for k in block])
             z = self.z if self.job.cut.is_chain else self.z[:n].repeat(len(block), *[1] * (self.z.ndim - 1))
