@@ -3,20 +3,26 @@
 Run with ``python -m benchmarks.lesions``; takes about a minute. The convolutional network of the biclustering chapter
 with random weights, 5 000 random images, 1600 units removed in 40 groups: 41 points. And the MLP of the modularity
 chapter (784, four times 256, 10), 2 000 images, 400 sets of 2 to 60 units of every hidden layer: what the test of a
-partition needs.
+partition needs. And torchvision's ResNet-18 with random weights, which is no chain: 64 images of 64 × 64 pixels, 32
+sets of half of the channels.
 """
+
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks._common import Row, cpu_seconds, report
+from modutils.data import _torchvision_datasets
 from modutils.lesions import ablation_curve, ablation_curves, correct_counts
 from modutils.networks import cnn, mlp
+from modutils.units import channel_elements
 
 SAMPLES, UNITS, GROUPS, CURVES = 5000, 1600, 40, 20
 BATCH = 500
 MLP_SAMPLES, MLP_SETS = 2000, 400
+RESNET_SAMPLES, RESNET_SETS = 64, 32
 
 
 @torch.no_grad()
@@ -58,9 +64,33 @@ def layers_of_mlp() -> tuple[list[Row], int]:
     return [*rows, Row("MLP, sets of all layers", "CPU-s", seconds[0], seconds[1], 20)], difference
 
 
+def blocks_of_resnet() -> tuple[list[Row], int]:
+    """Sets of channels of a network with skips; and the largest difference in counts."""
+    _torchvision_datasets()  # where torchvision does not fit the installed torch, it cannot be imported otherwise
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    model = resnet18(weights=None, num_classes=10).eval()
+    inputs = torch.randn(RESNET_SAMPLES, 3, 64, 64)
+    with torch.no_grad():
+        labels = model(inputs).argmax(1)
+    rng = np.random.default_rng(0)
+    rows, difference = [], 0
+    for name, channels, shape, target in (("layer3", 256, (256, 4, 4), 3), ("layer4", 512, (512, 2, 2), 10)):
+        sets = [rng.permutation(channels)[: channels // 2] for _ in range(RESNET_SETS)]
+        elements = [channel_elements(shape, chosen) for chosen in sets]
+        by_hooks = partial(hooked, model, model.get_submodule(name), inputs, labels, elements)
+        by_ours = partial(correct_counts, model, name, inputs, labels, sets, units="channel")
+        slow, fast = cpu_seconds(by_hooks, repeats=1), cpu_seconds(by_ours)
+        difference = max(difference, int(np.abs(by_ours().sum(axis=1) - by_hooks()).max()))
+        rows.append(Row(f"ResNet-18, {RESNET_SETS} sets of channels of {name}", "CPU-s", slow, fast, target))
+    return rows, difference
+
+
 def main() -> None:
     """Measure and report."""
     mlp_rows, mlp_difference = layers_of_mlp()
+    resnet_rows, resnet_difference = blocks_of_resnet()
     torch.manual_seed(0)
     model = cnn().eval()
     for parameter in model.parameters():
@@ -89,12 +119,13 @@ def main() -> None:
             Row(f"each of {CURVES} curves", "CPU-s", by_hooks, many, 10),
             Row("40 sets, each on its own", "CPU-s", alone_by_hooks, alone, 10),
             *mlp_rows,
+            *resnet_rows,
         ],
         reference="a forward pass through the whole network with a hook, for every point",
         samples=SAMPLES,
         units=UNITS,
         seconds_of_one_curve_at_most=0.5,
-        largest_difference_in_counts=max(int(difference.max()), mlp_difference),
+        largest_difference_in_counts=max(int(difference.max()), mlp_difference, resnet_difference),
     )
 
 

@@ -673,6 +673,21 @@ def test_a_single_output_has_attributions_but_no_matrix() -> None:
     assert torch.equal(found, attribute(model, "1", x, target=0))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_channel_contributes_what_its_places_do(method: str) -> None:
+    x, model = images(4, torch.float64), convolutional(nn.ReLU).double()
+    found = attribute(model, "1", x, target="all", method=method)
+    with torch.no_grad():
+        shape = model[:2](x).shape[1:]
+    channels = attribute(model, "1", x, target="all", method=method, units="channel")
+    assert torch.equal(channels, found.reshape(4, 5, shape[0], -1).sum(-1))
+    matrix = neuron_sample_matrix(model, "1", x, method=method, units="channel")
+    whole = neuron_sample_matrix(model, "1", x, method=method)
+    assert torch.allclose(matrix, whole.reshape(shape[0], -1, 4).sum(1), atol=1e-12)
+    with pytest.raises(ValueError, match="units='pixel' is unknown; choose one of element, channel"):
+        neuron_sample_matrix(model, "1", x, method=method, units="pixel")
+
+
 def test_token_ids_have_attributions_with_a_baseline_of_theirs() -> None:
     torch.manual_seed(0)
     embedding = nn.Embedding(11, 4)

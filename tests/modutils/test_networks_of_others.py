@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -369,16 +369,11 @@ def test_threads_on_one_network_do_not_see_each_other() -> None:
     model, x = Dense(lambda net, h: net.out(torch.relu(net.second(h)))).eval(), inputs((6,), 40)
     sets = [[], [0], [1, 2], [3, 4, 5]]
     expected = {layer: lesioned_logits(model, layer, x, sets, batch_size=8) for layer in ("act", "second")}
-    wrong: list[str] = []
 
     def work(layer: str) -> None:
         for _ in range(10):
-            if not np.array_equal(lesioned_logits(model, layer, x, sets, batch_size=8), expected[layer]):
-                wrong.append(layer)
+            assert np.array_equal(lesioned_logits(model, layer, x, sets, batch_size=8), expected[layer])
 
-    threads = [threading.Thread(target=work, args=(layer,)) for layer in ("act", "second") * 2]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work, layer) for layer in ("act", "second") * 2]:
+            done.result()
