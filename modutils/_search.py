@@ -1,4 +1,6 @@
-"""Climb to a partition of high modularity: Leiden from several starts, each followed by an iterated local search.
+"""What `modutils.modularity.find_modules` is made of: climbs, the Monte Carlo chain of the paper, and refinement.
+
+A climb is a run of Leiden followed by an iterated local search.
 
 Matrices are scaled as `modutils.modularity` does it: symmetric, diagonal zero, sum 1, no row zero. ``pull`` holds their
 row sums times the root of the resolution γ, so that Q = tr(Pᵀ A P) − ‖Pᵀ pull‖². Labels are 0, 1, ... without a gap.
@@ -6,6 +8,7 @@ row sums times the root of the resolution γ, so that Q = tr(Pᵀ A P) − ‖P�
 
 from __future__ import annotations
 
+import math
 import random
 
 import igraph
@@ -13,9 +16,11 @@ import numpy as np
 from numba import njit
 
 _RISE = 1e-12  # Q must rise by more than rounding
+_ENTROPY, _TOLERANCE = 0.15, 0.01  # of the distribution over moves of the chain, nats
+_LOW, _HIGH = math.log(1e-6), math.log(1e6)  # of its temperature
 _SAME = 1e-9  # two climbs that end this close ended at the same height
 _TRIES, _AGREEING = 12, 3  # climbs at most, and how many at the best height suffice
-_ROUNDS = 15000  # of one climb, over the number of units
+_ROUNDS = 12000  # of one climb, over the number of units
 _HEAT = 0.002  # what a round may lose in Q at first
 
 
@@ -122,7 +127,7 @@ def _climb(edges, pull, start, rounds, fixed, rng):  # type: ignore[no-untyped-d
                 length += 1
         while length:
             i = queue[head]
-            head = (head + 1) % n
+            head = head + 1 if head + 1 < n else 0
             length -= 1
             waiting[i] = False
             own, k = labels[i], pull[i]
@@ -144,7 +149,8 @@ def _climb(edges, pull, start, rounds, fixed, rng):  # type: ignore[no-untyped-d
             count = max(count, new + 1)
             for j in range(n):
                 if edges[i, j] > 0.0 and not waiting[j] and labels[j] != new:
-                    queue[(head + length) % n], waiting[j] = j, True
+                    tail = head + length if head + length < n else head + length - n
+                    queue[tail], waiting[j] = j, True
                     length += 1
         c = 0
         while c < count:  # the last module takes the place of an empty one
@@ -177,7 +183,7 @@ def _shake(labels, count, fixed, targets, rng):  # type: ignore[no-untyped-def]
     targets[:] = -1
     kind = int(4 * rng.random())
     if kind == 0:  # some units go to the modules of others
-        share = 0.02 + 0.3 * rng.random() ** 2
+        share = 0.02 + 0.6 * rng.random() ** 2
         for i in range(n):
             if rng.random() < share:
                 targets[i] = labels[int(n * rng.random())]
@@ -212,3 +218,181 @@ def _move(edges, pull, i, new, labels, towards, volume, size):  # type: ignore[n
     if size[own] == 0:
         volume[own], towards[own] = 0.0, 0.0
     return gain
+
+
+@njit(cache=True)
+def _soften(scores, log_tau, weights):  # type: ignore[no-untyped-def]
+    """Set weights = exp((scores − max) / τ) with an entropy of 0.15 nats; return log τ and the entropy.
+
+    Newton's method on the logarithm of the entropy, which rises with log τ, from the last step's temperature and
+    inside a bracket. If several scores tie at the top no τ may do; the lowest is then used.
+    """
+    low, high = _LOW, _HIGH
+    top = scores.max()
+    while True:
+        beta = math.exp(-log_tau)
+        total = mean = square = 0.0
+        for j in range(len(scores)):
+            x = (scores[j] - top) * beta
+            weight = math.exp(x) if x > -40.0 else 0.0
+            weights[j] = weight
+            total += weight
+            mean += weight * x
+            square += weight * x * x
+        mean /= total
+        entropy, slope = math.log(total) - mean, square / total - mean * mean
+        if abs(entropy - _ENTROPY) <= _TOLERANCE or high - low < 1e-3:
+            return log_tau, entropy
+        if entropy < _ENTROPY:
+            low = log_tau
+        else:
+            high = log_tau
+        step = 2.0 if entropy < _ENTROPY else -2.0
+        if entropy > 0 and slope > 0:
+            step = min(max(math.log(_ENTROPY / entropy) * entropy / slope, -2.0), 2.0)
+        log_tau += step
+        if not low < log_tau < high:
+            log_tau = (low + high) / 2
+
+
+@njit(cache=True)
+def _chain(edges, strength, start, units, uniforms):  # type: ignore[no-untyped-def]
+    """Best partition that a chain evaluates. Labels of the start are 0, 1, ... without a gap; those returned may not.
+
+    Without unit i, whose row sum is k_i, let module c have the row sum a_c, and the weight w_c of edges to i. With i
+    in c, Q is a constant + 2 (w_c − k_i a_c); with i alone it is that constant.
+    """
+    n = len(edges)
+    labels, best = start.copy(), start.copy()
+    count = labels.max() + 1
+    towards = np.zeros((n + 1, n))  # weight of edges from each module to each unit
+    volume = np.zeros(n + 1)
+    size = np.zeros(n + 1, dtype=np.int64)
+    for i in range(n):
+        volume[labels[i]] += strength[i]
+        size[labels[i]] += 1
+        for j in range(n):
+            towards[labels[i], j] += edges[i, j]
+    scores, weights = np.empty(n + 1), np.empty(n + 1)
+    gain = best_gain = 0.0  # over the start
+    log_tau = -5.0
+
+    for step in range(len(units)):
+        i = units[step]
+        own, k = labels[i], strength[i]
+        for c in range(count):
+            scores[c] = 2.0 * (towards[c, i] - k * volume[c])
+        options = count
+        if size[own] > 1:
+            scores[own] += 2.0 * k * k
+            scores[count] = 0.0
+            options += 1
+        else:
+            scores[own] = 0.0
+        top = 0
+        for c in range(1, options):
+            if scores[c] > scores[top]:
+                top = c
+        if gain + scores[top] - scores[own] > best_gain + _RISE:
+            best_gain = gain + scores[top] - scores[own]
+            best[:] = labels
+            best[i] = top
+
+        log_tau, _ = _soften(scores[:options], log_tau, weights)
+        total = 0.0
+        for c in range(options):
+            total += weights[c]
+        rest = uniforms[step] * total
+        new = top  # should rounding leave something over
+        for c in range(options):
+            rest -= weights[c]
+            if rest < 0.0:
+                new = c
+                break
+        if new == own:
+            continue
+
+        gain += scores[new] - scores[own]
+        labels[i] = new
+        count = max(count, new + 1)
+        volume[own] -= k
+        volume[new] += k
+        size[own] -= 1
+        size[new] += 1
+        for j in range(n):
+            towards[own, j] -= edges[i, j]
+            towards[new, j] += edges[i, j]
+        if size[own] == 0:  # the last module takes its place
+            count -= 1
+            if own < count:
+                for j in range(n):
+                    if labels[j] == count:
+                        labels[j] = own
+            volume[own], size[own] = volume[count], size[count]
+            towards[own] = towards[count]
+            volume[count], size[count] = 0.0, 0
+            towards[count] = 0.0
+    return best
+
+
+@njit(cache=True)
+def _polish(edges, strength, start):  # type: ignore[no-untyped-def]
+    """Newman's refinement: passes that move every unit once, until none raises Q. Labels as in `_chain`."""
+    n = len(edges)
+    best = start.copy()
+    towards, volume = np.empty((n, n + 2)), np.empty(n + 2)
+    size = np.empty(n + 2, dtype=np.int64)
+    moved = np.empty(n, dtype=np.bool_)
+    while True:
+        labels = best.copy()
+        towards[:], volume[:], size[:], moved[:] = 0.0, 0.0, 0, False
+        for i in range(n):
+            volume[labels[i]] += strength[i]
+            size[labels[i]] += 1
+            for j in range(n):
+                towards[j, labels[i]] += edges[i, j]
+        slots = labels.max() + 2  # the last is a new module
+        gain = best_gain = 0.0
+        for _ in range(n):
+            top_gain, unit, target = -np.inf, 0, 0
+            for i in range(n):
+                if moved[i]:
+                    continue
+                own, k = labels[i], strength[i]
+                here = towards[i, own] - k * (volume[own] - k)
+                for c in range(slots):
+                    if c == own or (size[c] == 0 and size[own] == 1):
+                        continue
+                    rise = 2.0 * (towards[i, c] - k * volume[c] - here)
+                    if rise > top_gain:
+                        top_gain, unit, target = rise, i, c
+            if top_gain == -np.inf:
+                break
+            own, k = labels[unit], strength[unit]
+            labels[unit] = target
+            moved[unit] = True
+            volume[own] -= k
+            volume[target] += k
+            size[own] -= 1
+            size[target] += 1
+            if size[own] == 0:
+                volume[own] = 0.0
+            for j in range(n):
+                towards[j, own] = towards[j, own] - edges[unit, j] if size[own] else 0.0
+                towards[j, target] += edges[unit, j]
+            if target == slots - 1 and slots < n + 2:
+                slots += 1
+            gain += top_gain
+            if gain > best_gain + _RISE:
+                best_gain = gain
+                best[:] = labels
+        if best_gain == 0.0:
+            return best
+        # Number without gaps, or slots would run out.
+        names = np.full(n + 2, -1)
+        count = 0
+        for i in range(n):
+            if names[best[i]] < 0:
+                names[best[i]] = count
+                count += 1
+            best[i] = names[best[i]]
