@@ -33,7 +33,10 @@ def scaled(A: Tensor, stack: bool = True) -> Tensor:
     for wrong, what in (
         (~edges.isfinite(), "is not finite"),
         (edges < 0, "is negative"),
-        ((edges - flipped).abs() > 1e-6 * largest, "differs from its mirror image; use (A + A.mT) / 2 if that is meant"),
+        (
+            (edges - flipped).abs() > 1e-6 * largest,
+            "has no equal mirror image: use (A + A.mT) / 2",
+        ),
     ):
         if wrong.any():
             m, i, j = np.unravel_index(int(wrong.flatten().int().argmax()), tuple(edges.shape))
@@ -157,9 +160,7 @@ def _descended(edges: Tensor, pull: Tensor, here: Tensor, labels: Tensor, k: int
         volume[row, copy, new] += weight
         size[row, copy, old] -= moves.to(size.dtype)
         size[row, copy, new] += moves.to(size.dtype)
-        labels = torch.where(
-            moves[..., None], labels.scatter(2, unit[..., None], new[..., None]), labels
-        )
+        labels = torch.where(moves[..., None], labels.scatter(2, unit[..., None], new[..., None]), labels)
     members = _onehot(labels, width).to(edges.dtype)
     inside = (edges @ members.permute(0, 2, 1, 3).reshape(m, n, -1)).reshape(m, n, copies, width).transpose(1, 2)
     q = (inside * members).sum((2, 3)) - (pull[:, :, None] @ members).square().sum((2, 3))

@@ -28,17 +28,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numba import njit
 from scipy.linalg import eigh
 from torch import Tensor
 
 from modutils import _check, _lockstep, _search
-from modutils._search import _chain, _polish
+from modutils._search import _polish
 
 __all__ = ["Modules", "effective_number", "find_modules", "modularity", "spectral_modules"]
 
 _UNUSED = 1e-15  # row sums of the scaled matrix below this are zero
 _RISE = 1e-12  # Q must rise by more than rounding
+_ENTROPY, _TOLERANCE = 0.15, 0.01  # of the distribution over moves, nats
 _PERTURBED = 0.4  # share of units
+_LOW, _HIGH = math.log(1e-6), math.log(1e6)  # of the temperature
 
 
 class Modules(NamedTuple):
@@ -251,9 +254,9 @@ def find_modules(
         if start != "leiden":
             raise ValueError(f'start={start!r} needs the CPU; on {A.device} use "leiden", or A.cpu()')
         tensors = _lockstep.scaled(A)
-        found = _lockstep.find(tensors, restarts=restarts, resolution=resolution, k=k, seed=seed)
-        q = _lockstep.quality(tensors, found, resolution)
-        return Modules(found[0], float(q[0])) if A.ndim == 2 else Modules(found, q)
+        names = _lockstep.find(tensors, restarts=restarts, resolution=resolution, k=k, seed=seed)
+        heights = _lockstep.quality(tensors, names, resolution)
+        return Modules(names[0], float(heights[0])) if A.ndim == 2 else Modules(names, heights)
     stack = _scaled(A)
     labels = np.full(stack.shape[:2], -1, dtype=np.int64)
     for index, (scaled, row) in enumerate(zip(stack, labels, strict=True)):
@@ -362,3 +365,118 @@ def _spectral(edges: np.ndarray, resolution: float = 1.0) -> np.ndarray:
             labels[moved] = labels.max() + 1
             queue.extend((kept, moved))
     return labels
+
+
+@njit(cache=True)
+def _soften(scores, log_tau, weights):  # type: ignore[no-untyped-def]
+    """Set weights = exp((scores − max) / τ) with an entropy of 0.15 nats; return log τ and the entropy.
+
+    Newton's method on the logarithm of the entropy, which rises with log τ, from the last step's temperature and
+    inside a bracket. If several scores tie at the top no τ may do; the lowest is then used.
+    """
+    low, high = _LOW, _HIGH
+    top = scores.max()
+    while True:
+        beta = math.exp(-log_tau)
+        total = mean = square = 0.0
+        for j in range(len(scores)):
+            x = (scores[j] - top) * beta
+            weight = math.exp(x) if x > -40.0 else 0.0
+            weights[j] = weight
+            total += weight
+            mean += weight * x
+            square += weight * x * x
+        mean /= total
+        entropy, slope = math.log(total) - mean, square / total - mean * mean
+        if abs(entropy - _ENTROPY) <= _TOLERANCE or high - low < 1e-3:
+            return log_tau, entropy
+        if entropy < _ENTROPY:
+            low = log_tau
+        else:
+            high = log_tau
+        step = 2.0 if entropy < _ENTROPY else -2.0
+        if entropy > 0 and slope > 0:
+            step = min(max(math.log(_ENTROPY / entropy) * entropy / slope, -2.0), 2.0)
+        log_tau += step
+        if not low < log_tau < high:
+            log_tau = (low + high) / 2
+
+
+@njit(cache=True)
+def _chain(edges, strength, start, units, uniforms):  # type: ignore[no-untyped-def]
+    """Best partition that a chain evaluates. Labels of the start are 0, 1, ... without a gap; those returned may not.
+
+    Without unit i, whose row sum is k_i, let module c have the row sum a_c, and the weight w_c of edges to i. With i
+    in c, Q is a constant + 2 (w_c − k_i a_c); with i alone it is that constant.
+    """
+    n = len(edges)
+    labels, best = start.copy(), start.copy()
+    count = labels.max() + 1
+    towards = np.zeros((n + 1, n))  # weight of edges from each module to each unit
+    volume = np.zeros(n + 1)
+    size = np.zeros(n + 1, dtype=np.int64)
+    for i in range(n):
+        volume[labels[i]] += strength[i]
+        size[labels[i]] += 1
+        for j in range(n):
+            towards[labels[i], j] += edges[i, j]
+    scores, weights = np.empty(n + 1), np.empty(n + 1)
+    gain = best_gain = 0.0  # over the start
+    log_tau = -5.0
+
+    for step in range(len(units)):
+        i = units[step]
+        own, k = labels[i], strength[i]
+        for c in range(count):
+            scores[c] = 2.0 * (towards[c, i] - k * volume[c])
+        options = count
+        if size[own] > 1:
+            scores[own] += 2.0 * k * k
+            scores[count] = 0.0
+            options += 1
+        else:
+            scores[own] = 0.0
+        top = 0
+        for c in range(1, options):
+            if scores[c] > scores[top]:
+                top = c
+        if gain + scores[top] - scores[own] > best_gain + _RISE:
+            best_gain = gain + scores[top] - scores[own]
+            best[:] = labels
+            best[i] = top
+
+        log_tau, _ = _soften(scores[:options], log_tau, weights)
+        total = 0.0
+        for c in range(options):
+            total += weights[c]
+        rest = uniforms[step] * total
+        new = top  # should rounding leave something over
+        for c in range(options):
+            rest -= weights[c]
+            if rest < 0.0:
+                new = c
+                break
+        if new == own:
+            continue
+
+        gain += scores[new] - scores[own]
+        labels[i] = new
+        count = max(count, new + 1)
+        volume[own] -= k
+        volume[new] += k
+        size[own] -= 1
+        size[new] += 1
+        for j in range(n):
+            towards[own, j] -= edges[i, j]
+            towards[new, j] += edges[i, j]
+        if size[own] == 0:  # the last module takes its place
+            count -= 1
+            if own < count:
+                for j in range(n):
+                    if labels[j] == count:
+                        labels[j] = own
+            volume[own], size[own] = volume[count], size[count]
+            towards[own] = towards[count]
+            volume[count], size[count] = 0.0, 0
+            towards[count] = 0.0
+    return best
