@@ -1,9 +1,10 @@
 """Newman's Q and a search for modules, in torch, for a stack of matrices on the device where they are.
 
 Every matrix is searched by several copies at once, from random partitions of as many sizes. A step makes, for each copy
-by itself, the move of one unit that raises Q most; where none does, the copy waits. When all wait, each is shaken, as
-`modutils._search` does it, and climbs again. Only single numbers leave the device, and random numbers come to it from
-the host, so that a seed means the same on every device.
+by itself, the move of one unit that raises Q most; where none does, the copy waits. When all wait, modules merge that
+are each other's best to merge with; when none gains by that, each copy is shaken, as `modutils._search` does it, and
+climbs again. Twice on the way the better half takes the place of the others. Only single numbers leave the device, and
+random numbers come to it from the host, so that a seed means the same on every device.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 _UNUSED, _RISE = 1e-15, 1e-12  # as in `modutils.modularity`
 _COPIES, _ROUNDS = 24, 6000  # of each matrix; of each copy, over the number of units
+_ENTRIES = 1 << 27  # of the largest array
 _HEAT = 0.002  # what a round may lose in Q at first
 _BETWEEN = 8  # steps between two looks whether all wait
 
@@ -64,9 +66,12 @@ def find(edges: Tensor, *, restarts: int, resolution: float, k: int | None, seed
     if k is not None and (least := int(used.sum(1).min())) < k:
         raise ValueError(f"k={k}; a matrix has {least} units that are similar to any other")
     rng = np.random.default_rng([seed, m, n])
-    best, top = torch.full((m, n), -1, device=edges.device), torch.full((m,), -torch.inf, device=edges.device).double()
+    best = torch.full((m, n), -1, device=edges.device)
+    top = torch.full((m,), -torch.inf, dtype=edges.dtype, device=edges.device)
+    at_once = max(1, _ENTRIES // (_COPIES * n * n))
     for _ in range(restarts):
-        found = _climb(edges, used, resolution, k, rng).where(used, -1)
+        parts = zip(edges.split(at_once), used.split(at_once), strict=True)
+        found = torch.cat([_climb(*part, resolution, k, rng) for part in parts]).where(used, -1)
         q = quality(edges, found, resolution)
         best, top = torch.where((q > top + _RISE)[:, None], found, best), torch.maximum(q, top)
     return _renumbered(best)
@@ -75,7 +80,7 @@ def find(edges: Tensor, *, restarts: int, resolution: float, k: int | None, seed
 def _climb(edges: Tensor, used: Tensor, resolution: float, k: int | None, rng: np.random.Generator) -> Tensor:
     """Labels (m, n) of the best of the copies."""
     m, n, _ = edges.shape
-    copies, rounds, device = _COPIES, max(10, _ROUNDS // n), edges.device
+    copies, rounds, device = _COPIES, min(100, max(10, _ROUNDS // n)), edges.device
 
     def uniform(*shape: int) -> Tensor:
         return torch.as_tensor(rng.random(shape), device=device)
@@ -91,6 +96,10 @@ def _climb(edges: Tensor, used: Tensor, resolution: float, k: int | None, rng: n
     labels, q = _descended(edges, pull, here, labels, k)
     best, best_q = labels, q
     for turn in range(rounds):
+        if turn in (rounds // 3, 2 * rounds // 3):  # the better half goes on, twice
+            order = best_q.argsort(1, descending=True)[:, : (copies + 1) // 2].repeat_interleave(2, 1)[:, :copies]
+            labels = best = best.gather(1, order[..., None].expand(m, copies, n))
+            q = best_q = best_q.gather(1, order)
         target = _shaken(labels, here, uniform, k)
         moved, new_q = _descended(edges, pull, here, target, k)
         heat = _HEAT * (1 - turn / rounds) * uniform(m, copies)
@@ -125,7 +134,23 @@ def _shaken(labels: Tensor, here: Tensor, uniform: Any, k: int | None) -> Tensor
 
 
 def _descended(edges: Tensor, pull: Tensor, here: Tensor, labels: Tensor, k: int | None) -> tuple[Tensor, Tensor]:
-    """Labels (m, copies, n) that no move of a single unit improves, and their Q (m, copies)."""
+    """Labels (m, copies, n) that neither a move of a unit nor a merger of two modules improves, and their Q."""
+    while True:
+        labels, q, between = _moved(edges, pull, here, labels, k)
+        if k is not None:
+            return labels, q
+        rise, partner = between.max(-1)
+        names = torch.arange(between.shape[-1], device=labels.device)
+        # Pairs that are each other's best: what they gain adds up.
+        merged = (rise > _RISE) & (partner.gather(-1, partner) == names)
+        if not merged.any():
+            return _packed(labels, here), q
+        new = torch.where(merged, torch.minimum(partner, names), names)
+        labels = _packed(new.gather(-1, labels.clamp(min=0)), here)
+
+
+def _moved(edges: Tensor, pull: Tensor, here: Tensor, labels: Tensor, k: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels that no move of a single unit improves, their Q, and what mergers would add (m, copies, c, c)."""
     m, copies, n = labels.shape
     labels = labels.clone()
     width = k or min(n + 1, int(labels.max()) + 4)  # a copy that opens more modules in one round has to wait
@@ -133,7 +158,7 @@ def _descended(edges: Tensor, pull: Tensor, here: Tensor, labels: Tensor, k: int
     towards = (edges @ members.permute(0, 2, 1, 3).reshape(m, n, -1)).reshape(m, n, copies, width).transpose(1, 2)
     towards = towards.contiguous()
     volume, size = (pull[:, :, None] @ members).squeeze(2), members.sum(2)  # (m, copies, width)
-    row, copy = (x.to(edges.device) for x in torch.meshgrid(torch.arange(m), torch.arange(copies), indexing="ij"))
+    row, copy = torch.arange(m, device=edges.device)[:, None], torch.arange(copies, device=edges.device)
     step = 0
     while True:
         own = labels.clamp(min=0)[..., None]
@@ -142,8 +167,8 @@ def _descended(edges: Tensor, pull: Tensor, here: Tensor, labels: Tensor, k: int
         gain = 2 * (towards - pull[..., None] * volume[:, :, None] - mine[..., None])
         gain.scatter_(3, own, 0.0)
         # A unit alone has its module; with k the modules stay as many.
-        barred = alone if k is not None else torch.zeros_like(alone)
-        gain.masked_fill_((alone[..., None] & (size == 0)[:, :, None]) | (barred | ~here)[..., None], 0.0)
+        barred = ~here if k is None else alone | ~here
+        gain.masked_fill_((alone[..., None] & (size == 0)[:, :, None]) | barred[..., None], 0.0)
         rise, flat = gain.flatten(2).max(2)
         moves = rise > _RISE
         step += 1
@@ -152,7 +177,7 @@ def _descended(edges: Tensor, pull: Tensor, here: Tensor, labels: Tensor, k: int
         unit, new = flat // width, flat % width
         old = labels.gather(2, unit[..., None])[..., 0].clamp(min=0)
         new = torch.where(moves, new, old)
-        change = edges[row, unit] * moves[..., None]  # (m, copies, n)
+        change = edges[row, unit] * moves[..., None]  # (m, copies, n), zero where a copy waits
         towards[row, copy, :, old] -= change
         towards[row, copy, :, new] += change
         weight = pull.expand(m, copies, n).gather(2, unit[..., None])[..., 0] * moves
@@ -163,8 +188,11 @@ def _descended(edges: Tensor, pull: Tensor, here: Tensor, labels: Tensor, k: int
         labels = torch.where(moves[..., None], labels.scatter(2, unit[..., None], new[..., None]), labels)
     members = _onehot(labels, width).to(edges.dtype)
     inside = (edges @ members.permute(0, 2, 1, 3).reshape(m, n, -1)).reshape(m, n, copies, width).transpose(1, 2)
-    q = (inside * members).sum((2, 3)) - (pull[:, :, None] @ members).square().sum((2, 3))
-    return (labels if k is not None else _packed(labels, here)), q
+    blocks, volume = members.mT @ inside, (pull[:, :, None] @ members).squeeze(2)
+    q = blocks.diagonal(dim1=2, dim2=3).sum(2) - volume.square().sum(2)
+    between = 2 * (blocks - volume[..., None] * volume[:, :, None])
+    between.diagonal(dim1=2, dim2=3).fill_(-torch.inf)
+    return labels, q, between
 
 
 def _onehot(labels: Tensor, width: int) -> Tensor:

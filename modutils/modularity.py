@@ -192,7 +192,8 @@ def find_modules(
     ----------
     A : array or Tensor, shape (n, n) or (m, n, n)
         One matrix or a stack, as in `modularity`. A tensor on an accelerator stays there: all matrices of a stack are
-        searched in lock-step by the local search alone, from random partitions.
+        searched in lock-step by the local search alone, from random partitions, without a chain. There the numbers of a
+        search come from the seed and the shape of the stack.
     steps : int
         Steps of each chain. 0: no chain.
     restarts : int
