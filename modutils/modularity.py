@@ -6,7 +6,10 @@ a unit is to itself says nothing about modules. With A scaled to sum 1, k its ro
 
     Q = tr(Pᵀ A P) − ‖Pᵀ k‖²,
 
-the weight inside the modules minus what row sums alone lead one to expect there. Q lies in [−1/2, 1).
+the weight inside the modules minus what row sums alone lead one to expect there. Q lies in [−1/2, 1). A ``resolution``
+γ other than 1 multiplies the second term (Reichardt and Bornholdt 2006): above 1, smaller modules pay.
+
+A tensor on an accelerator is searched where it is, all matrices of a stack in lock-step; its labels are a tensor there.
 
 Labels are integers; -1 marks units that belong to no module. The searches give it to units whose row is all zero.
 
@@ -14,7 +17,9 @@ References
 ----------
 R. D. Lange, D. S. Rolnick and K. P. Kording, "Clustering units in neural networks: upstream vs downstream
 information", TMLR 2022: spectral start and Monte Carlo search. M. E. J. Newman, "Modularity and community structure
-in networks", PNAS 103, 2006: Q, its eigenvectors, and the refinement that `find_modules` calls ``polish``.
+in networks", PNAS 103, 2006: Q, its eigenvectors, and the refinement that `find_modules` calls ``polish``. V. A. Traag,
+L. Waltman and N. J. van Eck, "From Louvain to Leiden", Scientific Reports 9, 2019. J. Reichardt and S. Bornholdt,
+"Statistical mechanics of community detection", Physical Review E 74, 2006: the resolution.
 """
 
 import math
@@ -22,10 +27,13 @@ from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numba import njit
 from scipy.linalg import eigh
+from torch import Tensor
 
-from modutils import _check
+from modutils import _check, _lockstep, _search
+from modutils._search import _polish
 
 __all__ = ["Modules", "effective_number", "find_modules", "modularity", "spectral_modules"]
 
@@ -41,36 +49,40 @@ class Modules(NamedTuple):
 
     Attributes
     ----------
-    labels : ndarray of int64, shape (n,) or (m, n)
-        0, 1, ... in the order of first appearance; -1 for units whose row is all zero.
-    q : float, or ndarray of float64, shape (m,)
+    labels : ndarray or Tensor of int64, shape (n,) or (m, n)
+        0, 1, ... in the order of first appearance; -1 for units whose row is all zero. A tensor, on the device of the
+        matrices, if these are one.
+    q : float, or ndarray or Tensor of float64, shape (m,)
         Newman's Q. 0.0 for an all-zero matrix.
     """
 
-    labels: np.ndarray
+    labels: Any
     q: Any
 
 
-def modularity(A: Any, labels: Any) -> float:
+def modularity(A: Any, labels: Any, *, resolution: float = 1.0) -> float:
     """Newman's modularity Q of a partition.
 
     Parameters
     ----------
-    A : array, shape (n, n)
+    A : array or Tensor, shape (n, n)
         Symmetric, non-negative. The diagonal is ignored. Asymmetry up to 1e-6 of the largest entry passes for
-        rounding and is averaged out.
-    labels : array of int, shape (n,)
+        rounding and is averaged out. Computed in float64, a tensor on its device.
+    labels : array or Tensor of int, shape (n,)
         -1 or larger. Units labelled -1 belong to no module and add nothing; their edges still count as edges.
+    resolution : float
+        Factor of what row sums lead one to expect, not negative.
 
     Returns
     -------
     float
-        In [-1/2, 1); 0.0 if A is zero off the diagonal.
+        In [-1/2, 1) with a resolution of 1; 0.0 if A is zero off the diagonal.
 
     Raises
     ------
     ValueError
-        A not square, not symmetric, negative or not finite; labels of another length, not integers, or below -1.
+        A not square, not symmetric, complex, negative or not finite; labels of another length, not integers, or below
+        -1; resolution negative or not finite.
 
     Examples
     --------
@@ -79,8 +91,13 @@ def modularity(A: Any, labels: Any) -> float:
     >>> modularity([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]], [0, 0, 1, 1])
     0.5
     """
+    _check_resolution(resolution)
+    if _on_accelerator(A):
+        stack = _lockstep.scaled(A, stack=False)
+        names = torch.as_tensor(_check.labels("labels", labels, stack.shape[-1]), device=A.device)
+        return float(_lockstep.quality(stack, names[None], resolution)[0])
     scaled = _scaled(A, stack=False)[0]
-    return _quality(scaled, _check.labels("labels", labels, len(scaled)))
+    return _quality(scaled, _check.labels("labels", labels, len(scaled)), resolution)
 
 
 def effective_number(labels: Any) -> float:
@@ -143,40 +160,59 @@ def spectral_modules(A: Any) -> Modules:
     for scaled, row in zip(stack, labels, strict=True):
         used = scaled.sum(axis=1) >= _UNUSED
         row[used] = _check.renumbered(_spectral(scaled[np.ix_(used, used)]))
-    return _modules(stack, labels, np.ndim(A) == 2)
+    return _modules(A, stack, labels)
 
 
 def find_modules(
-    A: Any, *, steps: int = 1000, restarts: int = 1, start: str = "alternate", polish: bool = True, seed: int = 0
+    A: Any,
+    *,
+    steps: int = 1000,
+    restarts: int = 1,
+    start: str | None = None,
+    polish: bool = True,
+    resolution: float = 1.0,
+    k: int | None = None,
+    seed: int = 0,
 ) -> Modules:
-    """Search for the partition of highest modularity by Monte Carlo.
+    """Search for the partition of highest modularity.
 
-    A step picks a unit at random, evaluates Q for its move to every module and to a new one, remembers the best
-    partition of all evaluated so far, and draws the move it makes with probability proportional to exp(Q / τ). The
-    temperature τ in [1e-6, 1e6] is set anew in every step so that these probabilities have an entropy of 0.15 nats
-    (within 0.01). Each distinct partition is one candidate: a unit alone in its module has no other new one.
+    By default: several runs of Leiden, each followed by an iterated local search (two modules share their units anew,
+    merge or are halved, or some units go elsewhere; then single units move while Q rises), until three agree on the
+    best Q or twelve are done; then the Monte Carlo chain of the paper from the best, and its refinement.
 
-    With ``restarts=1, polish=False`` this is the procedure of the paper. Restarts and polishing are ours: they
-    make the result better and, above all, more repeatable. For the same time, many short chains with
-    ``start="perturbed"`` do best, for instance ``restarts=100, steps=200``.
+    A step of the chain picks a unit at random, evaluates Q for its move to every module and to a new one, remembers
+    the best partition of all evaluated so far, and draws the move it makes with probability proportional to
+    exp(Q / τ). The temperature τ in [1e-6, 1e6] is set anew in every step so that these probabilities have an entropy
+    of 0.15 nats (within 0.01). Each distinct partition is one candidate: a unit alone in its module has no other new
+    one.
+
+    With ``start="alternate", restarts=1, polish=False`` this is the procedure of the paper.
 
     Parameters
     ----------
-    A : array, shape (n, n) or (m, n, n)
-        One matrix or a stack, as in `modularity`.
+    A : array or Tensor, shape (n, n) or (m, n, n)
+        One matrix or a stack, as in `modularity`. A tensor on an accelerator stays there: all matrices of a stack are
+        searched in lock-step by the local search alone, from random partitions, without a chain. There the numbers of a
+        search come from the seed and the shape of the stack.
     steps : int
-        Steps of each chain. 0: the start alone.
+        Steps of each chain. 0: no chain.
     restarts : int
-        Chains per matrix; the best result counts.
-    start : {"alternate", "spectral", "single", "perturbed"}
-        Chains start from `spectral_modules`, from one module that holds all units, or from one and the other in
-        turn, spectral first. "perturbed": the first from `spectral_modules`, each later one from the best result
-        so far after about 40 % of the units, drawn at random, went to random modules (iterated local search).
-        The result is never below the spectral start, save with "single".
+        Searches per matrix; the best result counts.
+    start : {"leiden", "alternate", "spectral", "single", "perturbed"}, optional
+        Where chains start; by default "leiden", or "alternate" (the paper's) without ``polish``. "leiden": from the
+        best of the local searches. Others: from `spectral_modules`, from one module that holds all units, or from one
+        and the other in turn, spectral first. "perturbed": the first from `spectral_modules`, each later one from the
+        best result so far after about 40 % of the units, drawn at random, went to random modules. With the last three
+        but "single" the result is never below the spectral start.
     polish : bool
         Refine the best partition of each chain (Newman 2006, after Kernighan and Lin): move every unit once, the
         best move first even if it lowers Q, keep the best partition on the way, and repeat while Q rises. Never
         lowers Q. Afterwards no move of a single unit raises Q.
+    resolution : float
+        As in `modularity`; Q is that with this resolution.
+    k : int, optional
+        So many modules, no more and no less, in each matrix: what was found is merged or halved where Q suffers least,
+        and the local search repeated with k modules.
     seed : int
         Not negative. The numbers of a chain come from ``numpy.random.default_rng([seed, place in the stack,
         restart])``: a single matrix gives what it gives as the first of a stack, equal matrices at two places get
@@ -189,38 +225,58 @@ def find_modules(
     Raises
     ------
     ValueError
-        As `modularity`; or steps < 0, restarts < 1, an unknown start, or a negative seed.
+        As `modularity`; or steps < 0, restarts < 1, an unknown start, k < 1 or more than the units with a similarity,
+        a negative seed; or, on an accelerator, another start than "leiden".
 
     References
     ----------
-    Lange, Rolnick and Kording, TMLR 2022, algorithm of the appendix.
+    Lange, Rolnick and Kording, TMLR 2022, algorithm of the appendix. Traag, Waltman and van Eck, Scientific Reports 9,
+    2019.
 
     Examples
     --------
     >>> import networkx as nx
     >>> karate = nx.to_numpy_array(nx.karate_club_graph(), weight=None)
-    >>> round(find_modules(karate, restarts=10).q, 4)
+    >>> round(find_modules(karate).q, 4)
     0.4198
+    >>> find_modules(karate, k=2).labels.max() + 1
+    np.int64(2)
     """
     _check.count("steps", steps, 0)
     _check.count("restarts", restarts, 1)
     _check.count("seed", seed, 0)
-    _check.choice("start", start, ("alternate", "spectral", "single", "perturbed"))
+    if start is None:
+        start = "leiden" if polish else "alternate"
+    _check.choice("start", start, ("leiden", "alternate", "spectral", "single", "perturbed"))
+    _check_resolution(resolution)
+    if k is not None:
+        _check.count("k", k, 1)
+    if _on_accelerator(A):
+        if start != "leiden":
+            raise ValueError(f'start={start!r} needs the CPU; on {A.device} use "leiden", or A.cpu()')
+        tensors = _lockstep.scaled(A)
+        names = _lockstep.find(tensors, restarts=restarts, resolution=resolution, k=k, seed=seed)
+        heights = _lockstep.quality(tensors, names, resolution)
+        return Modules(names[0], float(heights[0])) if A.ndim == 2 else Modules(names, heights)
     stack = _scaled(A)
     labels = np.full(stack.shape[:2], -1, dtype=np.int64)
     for index, (scaled, row) in enumerate(zip(stack, labels, strict=True)):
         used = scaled.sum(axis=1) >= _UNUSED
+        if k is not None and k > used.sum():
+            raise ValueError(f"k={k}; matrix {index} has {used.sum()} units that are similar to any other")
         if not used.any():
             continue
         edges = np.ascontiguousarray(scaled[np.ix_(used, used)])
-        strength = edges.sum(axis=1)
+        strength = edges.sum(axis=1) * math.sqrt(resolution)  # so that its square has the factor
         single = np.zeros(len(edges), dtype=np.int64)
-        spectral = single if start == "single" else _spectral(edges)
+        spectral = single if start in ("single", "leiden") else _spectral(edges, resolution)
         best = -np.inf
         for restart in range(restarts):
             rng = np.random.default_rng([seed, index, restart])
             units, uniforms = rng.integers(len(edges), size=steps), rng.random(steps)
             first = single if start == "single" or (start == "alternate" and restart % 2) else spectral
+            if start == "leiden":
+                first = _search.climbed(edges, strength, resolution, rng)
             if start == "perturbed" and restart:
                 first = row[used]
                 anew = rng.random(len(edges)) < _PERTURBED
@@ -229,14 +285,27 @@ def find_modules(
             found = _check.renumbered(_chain(edges, strength, first, units, uniforms))
             if polish:
                 found = _check.renumbered(_polish(edges, strength, found))
-            if (q := _quality(edges, found)) > best + _RISE:
+            if k is not None:
+                found = _check.renumbered(_search.of_size(edges, strength, found, k, rng))
+            if (q := _quality(edges, found, resolution)) > best + _RISE:
                 best, row[used] = q, found
-    return _modules(stack, labels, np.ndim(A) == 2)
+    return _modules(A, stack, labels, resolution)
+
+
+def _on_accelerator(A: Any) -> bool:
+    return isinstance(A, Tensor) and A.device.type != "cpu"
+
+
+def _check_resolution(resolution: float) -> None:
+    if not 0 <= resolution < math.inf:
+        raise ValueError(f"resolution={resolution!r}; a finite number, 0 or more, is needed")
 
 
 def _scaled(A: Any, stack: bool = True) -> np.ndarray:
     """Checked copy (m, n, n) in float64: symmetric, diagonal zero, each matrix of sum 1 (or all zero)."""
-    given = np.asarray(A)
+    given = A.detach().double().numpy() if isinstance(A, Tensor) and not A.is_complex() else np.asarray(A)
+    if np.iscomplexobj(given):
+        raise ValueError(f"A is of type {given.dtype}; real numbers are needed, such as abs(A)")
     if given.ndim not in ((2, 3) if stack else (2,)) or given.shape[-1] != given.shape[-2] or not given.shape[-1]:
         shapes = "(n, n) or (m, n, n)" if stack else "(n, n)"
         raise ValueError(f"A has shape {given.shape}; {shapes} with n of 1 or more is needed")
@@ -263,22 +332,24 @@ def _scaled(A: Any, stack: bool = True) -> np.ndarray:
     return edges
 
 
-def _quality(edges: np.ndarray, labels: np.ndarray) -> float:
+def _quality(edges: np.ndarray, labels: np.ndarray, resolution: float = 1.0) -> float:
     """Q of a scaled matrix."""
     names, modules = np.unique(labels, return_inverse=True)
     membership = (modules[:, None] == np.flatnonzero(names >= 0)).astype(np.float64)
     inside = np.einsum("ic,ic->", membership, edges @ membership)
-    return float(inside - np.square(edges.sum(axis=1) @ membership).sum())
+    return float(inside - resolution * np.square(edges.sum(axis=1) @ membership).sum())
 
 
-def _modules(stack: np.ndarray, labels: np.ndarray, single: bool) -> Modules:
-    q = np.array([_quality(scaled, row) for scaled, row in zip(stack, labels, strict=True)])
-    return Modules(labels[0], float(q[0])) if single else Modules(labels, q)
+def _modules(A: Any, stack: np.ndarray, labels: np.ndarray, resolution: float = 1.0) -> Modules:
+    """The result in the form of what was given."""
+    q = np.array([_quality(scaled, row, resolution) for scaled, row in zip(stack, labels, strict=True)])
+    form = torch.from_numpy if isinstance(A, Tensor) else np.asarray
+    return Modules(form(labels[0]), float(q[0])) if np.ndim(A) == 2 else Modules(form(labels), form(q))
 
 
-def _spectral(edges: np.ndarray) -> np.ndarray:
+def _spectral(edges: np.ndarray, resolution: float = 1.0) -> np.ndarray:
     """Labels by repeated splits; no row of the scaled matrix is zero."""
-    strength = edges.sum(axis=1)
+    strength = edges.sum(axis=1) * math.sqrt(resolution)
     B = edges - np.outer(strength, strength)
     labels = np.zeros(len(B), dtype=np.int64)
     queue = deque([np.arange(len(B))] if len(B) else [])
@@ -410,66 +481,3 @@ def _chain(edges, strength, start, units, uniforms):  # type: ignore[no-untyped-
             volume[count], size[count] = 0.0, 0
             towards[count] = 0.0
     return best
-
-
-@njit(cache=True)
-def _polish(edges, strength, start):  # type: ignore[no-untyped-def]
-    """Newman's refinement: passes that move every unit once, until none raises Q. Labels as in `_chain`."""
-    n = len(edges)
-    best = start.copy()
-    towards, volume = np.empty((n, n + 2)), np.empty(n + 2)
-    size = np.empty(n + 2, dtype=np.int64)
-    moved = np.empty(n, dtype=np.bool_)
-    while True:
-        labels = best.copy()
-        towards[:], volume[:], size[:], moved[:] = 0.0, 0.0, 0, False
-        for i in range(n):
-            volume[labels[i]] += strength[i]
-            size[labels[i]] += 1
-            for j in range(n):
-                towards[j, labels[i]] += edges[i, j]
-        slots = labels.max() + 2  # the last is a new module
-        gain = best_gain = 0.0
-        for _ in range(n):
-            top_gain, unit, target = -np.inf, 0, 0
-            for i in range(n):
-                if moved[i]:
-                    continue
-                own, k = labels[i], strength[i]
-                here = towards[i, own] - k * (volume[own] - k)
-                for c in range(slots):
-                    if c == own or (size[c] == 0 and size[own] == 1):
-                        continue
-                    rise = 2.0 * (towards[i, c] - k * volume[c] - here)
-                    if rise > top_gain:
-                        top_gain, unit, target = rise, i, c
-            if top_gain == -np.inf:
-                break
-            own, k = labels[unit], strength[unit]
-            labels[unit] = target
-            moved[unit] = True
-            volume[own] -= k
-            volume[target] += k
-            size[own] -= 1
-            size[target] += 1
-            if size[own] == 0:
-                volume[own] = 0.0
-            for j in range(n):
-                towards[j, own] = towards[j, own] - edges[unit, j] if size[own] else 0.0
-                towards[j, target] += edges[unit, j]
-            if target == slots - 1 and slots < n + 2:
-                slots += 1
-            gain += top_gain
-            if gain > best_gain + _RISE:
-                best_gain = gain
-                best[:] = labels
-        if best_gain == 0.0:
-            return best
-        # Number without gaps, or slots would run out.
-        names = np.full(n + 2, -1)
-        count = 0
-        for i in range(n):
-            if names[best[i]] < 0:
-                names[best[i]] = count
-                count += 1
-            best[i] = names[best[i]]

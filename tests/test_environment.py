@@ -14,7 +14,7 @@ from conftest import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 # What conda-forge calls a package that PyPI calls otherwise.
-PYPI_NAMES = {"python-fastjsonschema": "fastjsonschema", "pytorch": "torch"}
+PYPI_NAMES = {"python-fastjsonschema": "fastjsonschema", "python-igraph": "igraph", "pytorch": "torch"}
 PYTHONS = ["3.11", "3.12", "3.13"]
 
 

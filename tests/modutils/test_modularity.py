@@ -255,8 +255,8 @@ def test_polish_and_restarts_and_steps_never_lower_q() -> None:
     stack = np.stack([gram(32, seed) for seed in range(4)])
     spectral = spectral_modules(stack).q
     plain = find_modules(stack, polish=False, seed=1).q
-    polished = find_modules(stack, seed=1).q
-    many = find_modules(stack, restarts=8, seed=1).q
+    polished = find_modules(stack, start="alternate", seed=1).q
+    many = find_modules(stack, start="alternate", restarts=8, seed=1).q
     assert (spectral <= plain + 1e-15).all()
     assert (plain <= polished + 1e-15).all()
     assert (polished <= many + 1e-15).all()
@@ -283,7 +283,7 @@ def test_starts() -> None:
 
 def test_perturbed_restarts_find_more_in_the_same_steps() -> None:
     stack = np.stack([gram(64, seed) for seed in range(4)])
-    alternate = find_modules(stack, restarts=20, steps=100, seed=1).q
+    alternate = find_modules(stack, restarts=20, steps=100, start="alternate", seed=1).q
     perturbed = find_modules(stack, restarts=20, steps=100, start="perturbed", seed=1).q
     assert perturbed.mean() > alternate.mean()
 
@@ -389,6 +389,8 @@ def changed(value: float, *places: tuple[int, ...]) -> np.ndarray:
         (np.ones((3, 2)), r"A has shape \(3, 2\)"),
         (np.ones(3), r"A has shape \(3,\)"),
         (np.ones((0, 0)), r"A has shape \(0, 0\)"),
+        (np.ones((3, 3)) + 1j, "A is of type complex128; real"),
+        (torch.ones(3, 3, dtype=torch.complex64), "A is of type complex64; real"),
     ],
 )
 def test_bad_matrices(call: Any, A: np.ndarray, message: str) -> None:
@@ -430,6 +432,10 @@ def test_bad_labels(labels: list[Any], message: str) -> None:
         ({"restarts": 0}, "restarts=0"),
         ({"seed": -3}, "seed=-3"),
         ({"start": "louvain"}, "start='louvain'"),
+        ({"resolution": -0.5}, r"resolution=-0\.5"),
+        ({"resolution": math.nan}, "resolution=nan"),
+        ({"k": 0}, "k=0"),
+        ({"k": 4}, "k=4; matrix 0 has 3 units"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:
