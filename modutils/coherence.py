@@ -120,8 +120,8 @@ def compactness(features: Any, labels: Any, *, draws: int = 200, seed: int = 0) 
     on_device = _arrays.on_device(features)
     x: Any = _arrays.placed(features) if on_device else _arrays.host(features).astype(np.float64, copy=False)
     cluster = _arrays.host(labels)
-    if x.ndim != 2 or cluster.shape != x.shape[:1]:
-        raise ValueError(f"features {tuple(x.shape)} and labels {cluster.shape} must be (N, d) and (N,)")
+    if x.ndim != 2 or not x.shape[1] or cluster.shape != x.shape[:1]:
+        raise ValueError(f"features {tuple(x.shape)} and labels {cluster.shape} must be (N, d ≥ 1) and (N,)")
     x, cluster = x[_arrays.like(cluster >= 0, x)], cluster[cluster >= 0]
     names, cluster = np.unique(cluster, return_inverse=True)
     sizes = np.bincount(cluster).astype(float)
@@ -131,6 +131,8 @@ def compactness(features: Any, labels: Any, *, draws: int = 200, seed: int = 0) 
         )
     if not (torch if on_device else np).isfinite(x).all():
         raise ValueError("features has numbers that are not finite")
+    if (x == x[0]).all():
+        raise ValueError("features are the same for all samples, so that no distance compares with another")
     x = x - x.mean(axis=0)  # distances do not change, rounding errors shrink
     squares = (x**2).sum(axis=1)
 

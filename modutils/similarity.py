@@ -250,7 +250,7 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
     Parameters
     ----------
     S : Tensor or ndarray, shape (..., n, n)
-        Non-negative, such as `unit_similarity` gives.
+        Non-negative, such as `unit_similarity` gives. A tensor is worked on where it is, and the result lies beside it.
     how : str
         "sqrt": S_ij / √(S_ii S_jj), a cosine or correlation, which the authors' code uses. "max":
         S_ij / max(S_ii, S_jj), which the paper prints. Diagonal entries are taken as at least 1e-24, so that the
@@ -259,9 +259,9 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
     Returns
     -------
     Tensor or ndarray, as given
-        In [0, 1]; of the same precision, float64 for integers, and a tensor where the given one lies. Entries above 1
-        are set to 1: by rounding alone, except for a Hessian that is not positive semidefinite (`unit_similarity` with
-        labels).
+        In [0, 1]; of the same precision, float64 for integers. Half precision is reckoned with in single. Entries
+        above 1 are set to 1: by rounding alone, except for a Hessian that is not positive semidefinite
+        (`unit_similarity` with labels).
 
     Raises
     ------
@@ -279,7 +279,8 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
     """
     _check.choice("how", how, ("sqrt", "max"))
     values = S if isinstance(S, Tensor) else torch.as_tensor(np.array(S))
-    values = values if values.is_floating_point() else values.double()
+    kept = values.dtype if values.is_floating_point() else torch.float64
+    values = values.to(torch.promote_types(kept, torch.float32))
     if values.ndim < 2 or values.shape[-1] != values.shape[-2]:
         raise ValueError(f"S has shape {tuple(values.shape)}; (..., n, n) is needed")
     if not torch.isfinite(values).all() or (values < 0).any():
@@ -290,7 +291,7 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
         scale = root.unsqueeze(-1) * root.unsqueeze(-2)
     else:
         scale = torch.maximum(diagonal.unsqueeze(-1), diagonal.unsqueeze(-2)).clamp(min=1e-24)
-    normalized = (values / scale).clamp(max=1)
+    normalized = (values / scale).clamp(max=1).to(kept)
     return normalized if isinstance(S, Tensor) else normalized.numpy()
 
 
