@@ -4,13 +4,18 @@ Run with ``python -m benchmarks.lesions``; takes about a minute. The convolution
 with random weights, 5 000 random images, 1600 units removed in 40 groups: 41 points. And the MLP of the modularity
 chapter (784, four times 256, 10), 2 000 images, 400 sets of 2 to 60 units of every hidden layer: what the test of a
 partition needs.
+
+``--device cuda`` adds rows of that device.
 """
+
+import copy
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks._common import Row, cpu_seconds, report
+from benchmarks._common import Row, cpu_seconds, device_rows, report
 from modutils.lesions import ablation_curve, ablation_curves, correct_counts
 from modutils.networks import cnn, mlp
 
@@ -82,6 +87,11 @@ def main() -> None:
     difference = np.abs(
         ablation_curve(model, "act2", inputs, labels, groups) - hooked(model, layer, inputs, labels, removed)
     )
+
+    def at(place: torch.device) -> Callable[[], object]:
+        placed = copy.deepcopy(model).to(place)
+        return lambda: correct_counts(placed, "act2", inputs.to(place), labels.to(place), groups)
+
     report(
         "lesions",
         [
@@ -89,6 +99,7 @@ def main() -> None:
             Row(f"each of {CURVES} curves", "CPU-s", by_hooks, many, 10),
             Row("40 sets, each on its own", "CPU-s", alone_by_hooks, alone, 10),
             *mlp_rows,
+            *device_rows({"40 sets, each on its own": at}),
         ],
         reference="a forward pass through the whole network with a hook, for every point",
         samples=SAMPLES,
