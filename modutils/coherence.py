@@ -132,7 +132,7 @@ def compactness(features: Any, labels: Any, *, draws: int = 200, seed: int = 0) 
     if not (torch if on_device else np).isfinite(x).all():
         raise ValueError("features has numbers that are not finite")
     if (x == x[0]).all():
-        raise ValueError("features are the same for all samples, so that no distance compares with another")
+        raise ValueError("features are the same for all samples, so no distance can be compared")
     x = x - x.mean(axis=0)  # distances do not change, rounding errors shrink
     squares = (x**2).sum(axis=1)
 

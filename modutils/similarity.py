@@ -250,7 +250,7 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
     Parameters
     ----------
     S : Tensor or ndarray, shape (..., n, n)
-        Non-negative, such as `unit_similarity` gives. A tensor is worked on where it is, and the result lies beside it.
+        Non-negative, such as `unit_similarity` gives.
     how : str
         "sqrt": S_ij / √(S_ii S_jj), a cosine or correlation, which the authors' code uses. "max":
         S_ij / max(S_ii, S_jj), which the paper prints. Diagonal entries are taken as at least 1e-24, so that the
@@ -259,9 +259,9 @@ def normalize(S: _Array, how: str = "sqrt") -> _Array:
     Returns
     -------
     Tensor or ndarray, as given
-        In [0, 1]; of the same precision, float64 for integers. Half precision is reckoned with in single. Entries
-        above 1 are set to 1: by rounding alone, except for a Hessian that is not positive semidefinite
-        (`unit_similarity` with labels).
+        In [0, 1]; of the same precision, float64 for integers, and a tensor where the given one lies. Half precision is
+        reckoned with in single. Entries above 1 are set to 1: by rounding alone, except for a Hessian that is not
+        positive semidefinite (`unit_similarity` with labels).
 
     Raises
     ------
