@@ -39,8 +39,9 @@ lab: $(INSTALLED_LAB)  ## open the chapters as notebooks in JupyterLab
 paper: $(INSTALLED)  ## recompute the paper-scale record, resuming where it stopped
 	$(RUN) companion run
 
-bench: $(INSTALLED)  ## time the library beside what one would otherwise call
-	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(RUN) benchmarks.$$(basename $$file .py) || exit 1; done
+bench: $(INSTALLED)  ## time the library beside what one would otherwise call; DEVICE=cuda adds rows of a GPU
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file"; \
+		$(RUN) benchmarks.$$(basename $$file .py) $(if $(DEVICE),--device $(DEVICE)) || exit 1; done
 
 clean:  ## remove what was built and executed; keeps .venv and results
 	rm -rf _build _executed .pytest_cache .mypy_cache .ruff_cache

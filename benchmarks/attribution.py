@@ -3,6 +3,8 @@
 Run with ``python -m benchmarks.attribution``; takes about two minutes. The network is the CNN of the biclustering
 chapter with random weights, the layer its second convolution after the ReLU (1600 units), the inputs random images
 of which, as in MNIST, most pixels are black.
+
+``--device cuda`` adds rows of that device.
 """
 
 import warnings
@@ -17,7 +19,7 @@ import captum.attr
 import torch
 from torch import Tensor, nn
 
-from benchmarks._common import Row, cpu_seconds, report
+from benchmarks._common import Row, cpu_seconds, device_rows, report
 from modutils.attribution import neuron_sample_matrices, neuron_sample_matrix
 from modutils.networks import cnn
 
@@ -98,6 +100,13 @@ def main() -> None:
         for method, matrix in neuron_sample_matrices(model, LAYER, x, methods=methods).items():
             differences[method] = difference(matrix, ten_calls(model, x, method))
     many = images(10_000)
+    rows += device_rows(
+        {
+            "deeplift, 10 000 samples": lambda place: partial(
+                neuron_sample_matrix, network().to(place), LAYER, many.to(place)
+            )
+        }
+    )
     facts: dict[str, Any] = {
         "largest relative difference": {method: f"{value:.1e}" for method, value in differences.items()},
         "10 000 samples, deeplift, CPU s": round(cpu_seconds(partial(neuron_sample_matrix, model, LAYER, many), 1), 2),

@@ -5,16 +5,20 @@ with random weights, 5 000 random images, 1600 units removed in 40 groups: 41 po
 chapter (784, four times 256, 10), 2 000 images, 400 sets of 2 to 60 units of every hidden layer: what the test of a
 partition needs. And torchvision's ResNet-18 with random weights, which is no chain: 64 images of 64 × 64 pixels, 32
 sets of half of the channels.
+
+``--device cuda`` adds rows of that device.
 """
 
+import copy
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks._common import Row, cpu_seconds, report
-from modutils.data import _torchvision_datasets
+from benchmarks._common import Row, cpu_seconds, device_rows, report
+from modutils.data import torchvision
 from modutils.lesions import ablation_curve, ablation_curves, correct_counts
 from modutils.networks import cnn, mlp
 from modutils.units import channel_elements
@@ -66,11 +70,8 @@ def layers_of_mlp() -> tuple[list[Row], int]:
 
 def blocks_of_resnet() -> tuple[list[Row], int]:
     """Sets of channels of a network with skips; and the largest difference in counts."""
-    _torchvision_datasets()  # where torchvision does not fit the installed torch, it cannot be imported otherwise
-    from torchvision.models import resnet18
-
     torch.manual_seed(0)
-    model = resnet18(weights=None, num_classes=10).eval()
+    model = torchvision().models.resnet18(weights=None, num_classes=10).eval()
     inputs = torch.randn(RESNET_SAMPLES, 3, 64, 64)
     with torch.no_grad():
         labels = model(inputs).argmax(1)
@@ -112,6 +113,11 @@ def main() -> None:
     difference = np.abs(
         ablation_curve(model, "act2", inputs, labels, groups) - hooked(model, layer, inputs, labels, removed)
     )
+
+    def at(place: torch.device) -> Callable[[], object]:
+        placed = copy.deepcopy(model).to(place)
+        return lambda: correct_counts(placed, "act2", inputs.to(place), labels.to(place), groups)
+
     report(
         "lesions",
         [
@@ -120,6 +126,7 @@ def main() -> None:
             Row("40 sets, each on its own", "CPU-s", alone_by_hooks, alone, 10),
             *mlp_rows,
             *resnet_rows,
+            *device_rows({"40 sets, each on its own": at}),
         ],
         reference="a forward pass through the whole network with a hook, for every point",
         samples=SAMPLES,

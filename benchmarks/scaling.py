@@ -141,7 +141,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
+    if len(sys.argv) == 3 and sys.argv[1] in CASES:
         measure(sys.argv[1], int(sys.argv[2]))
     else:
         main()

@@ -3,15 +3,18 @@
 Run with ``python -m benchmarks.similarity``; takes about 45 s of processor time. The 784-64-64-10 network of the
 upstream/downstream chapter as initialised, 10 000 random images, all four measures of both layers, the absolute value
 inside and outside.
+
+``--device cuda`` adds rows of that device.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import hessian, jacrev, vmap
 
-from benchmarks._common import Row, cpu_seconds, report
+from benchmarks._common import Row, cpu_seconds, device_rows, report
 from modutils.networks import mlp
 from modutils.similarity import MEASURES, mlp_similarities
 
@@ -120,6 +123,12 @@ def main() -> None:
         for (layer, measure), pair in found[0].items():
             for expected, matrix in zip(pair, ours[layer][measure], strict=True):
                 difference = max(difference, float((expected - matrix).abs().max() / expected.max()))
+
+    def at(place: torch.device) -> Callable[[], object]:
+        maps, shifts = ([one.to(place) for one in some] for some in (weights, biases))
+        return partial(mlp_similarities, maps, shifts, inputs.to(place))
+
+    rows += device_rows({"four measures, two layers": at})
     report(
         "similarity",
         rows,

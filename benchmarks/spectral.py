@@ -3,16 +3,20 @@
 Run with ``python -m benchmarks.spectral``; takes about 20 s. The graph of the 784-256-256-256-256-10 network of
 the modularity chapter as initialised (Glorot uniform), 12 clusters. Ours and scikit-learn's have ten restarts of
 k-means, scikit-learn's default.
+
+``--device cuda`` adds rows of that device.
 """
 
+from functools import partial
 from itertools import pairwise
 
 import networkx as nx
 import numpy as np
+import torch
 from sklearn.cluster import SpectralClustering
 from sklearn.manifold import spectral_embedding
 
-from benchmarks._common import Row, cpu_seconds, report
+from benchmarks._common import Row, cpu_seconds, device_rows, report
 from modutils.graphs import weight_graph
 from modutils.spectral import embedding, layered_clusters, layered_embedding, layered_ncut, ncut
 
@@ -30,6 +34,10 @@ def by_networkx(graph: nx.Graph, labels: np.ndarray) -> float:
     """Sum over clusters of the weight that leaves one over its volume."""
     sets = [np.flatnonzero(labels == cluster).tolist() for cluster in np.unique(labels)]
     return sum(nx.cut_size(graph, c, weight="weight") / nx.volume(graph, c, weight="weight") for c in sets)
+
+
+def on(place: torch.device, arrays: list[np.ndarray]) -> list[torch.Tensor]:
+    return [torch.tensor(array, device=place) for array in arrays]
 
 
 def main() -> None:
@@ -63,6 +71,13 @@ def main() -> None:
             Row("their eigenvectors, scikit-learn", "CPU-s", theirs, shortcut, 10),
             Row("their eigenvectors, our whole graph", "CPU-s", whole, shortcut, 1),
             Row("their n-cut", "CPU-s", *cuts, 10),
+            *device_rows(
+                {
+                    "12 clusters of 1818 units": lambda place: partial(layered_clusters, on(place, weights), K),
+                    "their eigenvectors, whole graph": lambda place: partial(embedding, on(place, [A])[0], K),
+                    "their n-cut": lambda place: partial(layered_ncut, on(place, weights), labels),
+                }
+            ),
         ],
         reference="sklearn.cluster.SpectralClustering and spectral_embedding; networkx cut_size over volume",
         nodes=len(A),

@@ -36,7 +36,7 @@ def like(result: Any, *given: Any) -> Any:
 
 def placed(given: Any, *others: Any) -> Any:
     """As a float64 tensor beside the first tensor on an accelerator, itself included."""
-    beside = next(one for one in (given, *others) if on_device(one))
+    beside = next((one for one in (given, *others) if on_device(one)), given)
     given = given.detach() if isinstance(given, Tensor) else np.require(given, requirements="C")
     return torch.as_tensor(given, dtype=torch.float64, device=beside.device)
 

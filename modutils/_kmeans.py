@@ -60,39 +60,40 @@ def _seeds(points: Tensor, k: int, restarts: int, generator: torch.Generator) ->
     size = points.square().sum(1)
     first = (draws[0, :, 0] * len(points)).long()
     centres = points[first][:, None]
-    nearest = _squares(points, size, centres)[..., 0]
+    nearest = _squares(points, size, centres)[:, 0]
     for draw in draws[1:]:
         sums = nearest.cumsum(1)
         drawn = torch.searchsorted(sums, draw * sums[:, -1:], right=True).clamp(max=len(points) - 1)
-        tried = torch.minimum(nearest[..., None], _squares(points, size, points[drawn]))
-        best = tried.sum(1).argmin(1)
+        tried = torch.minimum(nearest[:, None], _squares(points, size, points[drawn]))
+        best = tried.sum(2).argmin(1)
         row = torch.arange(restarts, device=points.device)
-        nearest = tried[row, :, best]
+        nearest = tried[row, best]
         centres = torch.cat([centres, points[drawn[row, best]][:, None]], 1)
     return centres
 
 
 def _squares(points: Tensor, size: Tensor, centres: Tensor) -> Tensor:
-    """Squared distances (restarts, m, centres), from the points' squared lengths."""
-    products = points @ centres.mT
-    return (size[:, None] + centres.square().sum(2)[:, None] - 2 * products).clamp_(min=0)
+    """Squared distances (restarts, centres, m), from the points' squared lengths."""
+    products = (centres.flatten(0, 1) @ points.T).view(*centres.shape[:2], len(points))
+    return (size + centres.square().sum(2)[..., None] - 2 * products).clamp_(min=0)
 
 
 def _lloyd(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels (restarts, m) and inertia (restarts,) once no label changes, or no centre moves any more."""
-    size = points.square().sum(1)
-    k = centres.shape[1]
+    """Labels (restarts, m) and inertia (restarts,), each once no label changes, or no centre moves any more."""
+    size, centres = points.square().sum(1), centres.clone()
     arrived = _TOLERANCE * points.var(0, correction=0).mean()
-    labels: Tensor | None = None
+    labels = torch.full((len(centres), len(points)), -1, device=points.device)
+    moving = torch.arange(len(centres), device=points.device)
     for _ in range(_STEPS):
-        nearest, found = _squares(points, size, centres).min(2)
-        if labels is not None and torch.equal(labels, found):
+        nearest, found = _squares(points, size, centres[moving]).min(1)
+        means = _means(points, found, nearest, centres.shape[1])
+        shift = (means - centres[moving]).square().sum((1, 2))
+        going = (shift > arrived) & (found != labels[moving]).any(1)
+        labels[moving], centres[moving] = found, means
+        moving = moving[going]
+        if not len(moving):
             break
-        labels, moved = found, _means(points, found, nearest, k)
-        shift, centres = (moved - centres).square().sum((1, 2)), moved
-        if (shift <= arrived).all():
-            break
-    labels = _squares(points, size, centres).argmin(2)
+    labels = _squares(points, size, centres).argmin(1)
     # Once more as differences: of close points, that of squares has nothing left after rounding.
     away = points - centres.gather(1, labels[..., None].expand(-1, -1, points.shape[1]))
     return labels, away.square().sum((1, 2))
@@ -100,9 +101,11 @@ def _lloyd(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 
 def _means(points: Tensor, labels: Tensor, nearest: Tensor, k: int) -> Tensor:
     """Centres (restarts, k, d); one without points becomes one of the points farthest from theirs."""
-    member = torch.nn.functional.one_hot(labels, k).to(points.dtype)  # sums by atomic addition differ from run to run
-    sizes = member.sum(1)
-    centres = (member.mT @ points) / sizes.clamp(min=1)[..., None]
+    member = points.new_zeros(len(labels), k, len(points)).scatter_(1, labels[:, None], 1)
+    sizes = member.sum(2)
+    # A product, because sums by atomic additions differ from run to run.
+    sums = (member.flatten(0, 1) @ points).view(len(labels), k, points.shape[1])
+    centres = sums / sizes.clamp(min=1)[..., None]
     empty = sizes == 0
     if empty.any():
         farthest = points[nearest.topk(k, dim=1).indices]

@@ -125,7 +125,7 @@ def compactness(features: Any, labels: Any, *, draws: int = 200, seed: int = 0) 
     on_device = _arrays.on_device(features)
     x: Any = _arrays.placed(features) if on_device else _arrays.host(features).astype(np.float64, copy=False)
     cluster = _arrays.host(labels)
-    if x.ndim != 2 or cluster.shape != x.shape[:1]:
+    if x.ndim != 2 or not x.shape[1] or cluster.shape != x.shape[:1]:
         raise ValueError(f"features {tuple(x.shape)} and labels {cluster.shape} must be (N, d) and (N,)")
     x, cluster = x[_arrays.like(cluster >= 0, x)], cluster[cluster >= 0]
     names, cluster = np.unique(cluster, return_inverse=True)

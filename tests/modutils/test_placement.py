@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from pretended import PRETENDED, Pretended, accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from modutils import _arrays, graphs, similarity, spectral
@@ -176,6 +176,23 @@ def test_clusters_from_describing_units_to_testing_modules() -> None:
     for layer, reference in zip(found, expected, strict=True):
         for measure, one in layer.items():
             np.testing.assert_allclose(_plain(one.outside), reference[measure].outside, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("measure", similarity.MEASURES)
+def test_from_a_network_on_the_accelerator_to_its_modules(measure: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 4)).double().eval()
+    images = torch.randn(20, 1, 8, 8).double()
+    expected = similarity.unit_similarity(model, "1", images, measure=measure)
+    with accelerator() as put:
+        for part in model.modules():
+            for name, parameter in list(part.named_parameters(recurse=False)):
+                setattr(part, name, nn.Parameter(put(parameter.detach())))
+        found = similarity.unit_similarity(model, "1", put(images), measure=measure)
+        labels = spectral.spectral_clusters(similarity.normalize(found), 2)
+        assert found.device == labels.device == PRETENDED
+    np.testing.assert_allclose(_plain(found), expected, rtol=1e-10)
+    assert set(_plain(labels)) == {0, 1}
 
 
 def test_clusters_of_graphs() -> None:
