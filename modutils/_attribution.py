@@ -19,7 +19,6 @@ from modutils.units import (
     Output,
     batches,
     find,
-    full_precision,
     like,
     logits_of,
     probe,
@@ -81,8 +80,7 @@ class Job:
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"model is {self.dtype}; convert it to float32 or float64")
         self.cut = Cut(model, module, output)
-        with full_precision(self.device):
-            self._probe()
+        self._probe()
         self.all_classes = isinstance(target, str)
         self.target = _check_target(target, len(self.inputs), self.classes)
 
@@ -135,9 +133,8 @@ class Job:
     def run(self, *, centred: bool) -> Iterator[tuple[slice, dict[str, Tensor], dict[str, Tensor]]]:
         """Attributions (seeds, samples, units) by each method, and what they miss (seeds, samples), chunk by chunk."""
         for part, x, base in self.chunks():
-            with full_precision(self.device):
-                chunk = _Chunk(self, part, x, base, centred)
-                results = chunk.attribute()
+            chunk = _Chunk(self, part, x, base, centred)
+            results = chunk.attribute()
             missed = {method: results[method].sum(2) - chunk.expected() for method in chunk.checked}
             if self.units < self.elements:
                 places = torch.as_tensor(self.places, device=self.device)
