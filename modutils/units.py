@@ -181,7 +181,7 @@ def run_from(model: nn.Module, layer: nn.Module, inputs: Tensor, at: Tensor | No
 
 
 def undisturbed(function: _Function) -> _Function:
-    """Make a function of a model refuse training mode, run alone, and leave generators and buffers as they were."""
+    """Make a function of a model refuse training mode, run alone and in full precision, and leave all as it was."""
 
     @wraps(function)
     def alone(*args: Any, **kwargs: Any) -> Any:
@@ -190,7 +190,12 @@ def undisturbed(function: _Function) -> _Function:
             raise ValueError(f"model is a {type(model).__name__}; give a torch.nn.Module")
         refuse_training(model)
         devices = {t.device.index for t in model.parameters() if t.is_cuda}
-        with _LOCK, torch.inference_mode(False), torch.random.fork_rng(sorted(devices)):
+        with (
+            _LOCK,
+            torch.inference_mode(False),
+            torch.random.fork_rng(sorted(devices)),
+            _full_precision(bool(devices)),
+        ):
             kept = [
                 (of._buffers, name, value, value._version, value.clone())
                 for of in model.modules()
@@ -259,8 +264,7 @@ def layer_activations(
     cut = None if before or units == "channel" else Cut(model, find(model, layer))
     kept = []
     for _, x in batches(model, inputs, batch_size):
-        with full_precision(x.device):
-            value = run(model, layer, x, before=before)[0] if cut is None else cut.value(cut.stem(x), spend=True)
+        value = run(model, layer, x, before=before)[0] if cut is None else cut.value(cut.stem(x), spend=True)
         kept.append(unit_values(value, units))
     return torch.cat(kept)
 
@@ -451,9 +455,9 @@ def _generators(device: torch.device) -> list[Tensor]:
 
 
 @contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
+def _full_precision(cuda: bool) -> Iterator[None]:
     """On a GPU, convolutions and matrix products in TF32 would be good to three digits only."""
-    switches: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul] if device.type == "cuda" else []
+    switches: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul] if cuda else []
     before = [switch.allow_tf32 for switch in switches]
     try:
         for switch in switches:

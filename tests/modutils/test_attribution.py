@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modutils import attribution
+from modutils import _attribution
 from modutils.attribution import (
     METHODS,
     CompletenessError,
@@ -489,7 +489,7 @@ def test_pooling_in_one_and_three_dimensions() -> None:
 
 
 def mean_gradient(model: nn.Module, head: Callable[[Tensor], Tensor], h: Tensor, h0: Tensor, target: int) -> Tensor:
-    nodes, weights = attribution._quadrature(50)
+    nodes, weights = _attribution._quadrature(50)
     total = torch.zeros_like(h)
     for node, weight in zip(nodes, weights, strict=True):
         point = (h0 + node * (h - h0)).detach().requires_grad_()
@@ -522,13 +522,13 @@ def test_layer_integrated_gradients_without_extra_passes_only_where_exact(
     model = Head(function).double()
     x = vectors(1, dtype=torch.float64)
     calls: list[int] = []
-    inner = attribution._Chunk._mean_gradients
+    inner = _attribution._Chunk._mean_gradients
 
     def counted(chunk: Any, *arguments: Any) -> Tensor:
         calls.append(1)
         return inner(chunk, *arguments)
 
-    monkeypatch.setattr(attribution._Chunk, "_mean_gradients", counted)
+    monkeypatch.setattr(_attribution._Chunk, "_mean_gradients", counted)
     result = attribute(model, "z", x, method="integrated_gradients", target=1)
     h, h0 = model.z(x), model.z(torch.zeros_like(x))
     expected = mean_gradient(model, lambda z: model.out(function(z)), h, h0, 1)

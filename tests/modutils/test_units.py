@@ -17,7 +17,7 @@ from modutils.attribution import attribute
 from modutils.lesions import correct_counts
 from modutils.networks import cnn, mlp
 from modutils.similarity import unit_similarity
-from modutils.units import channel_elements, find, layer_activations, run, unit_values
+from modutils.units import _full_precision, channel_elements, find, layer_activations, run, unit_values
 from modutils.visualization import feature_visualization
 
 
@@ -337,3 +337,18 @@ def test_bad_arguments(change: dict[str, Any], message: str) -> None:
 def test_no_other_file_of_the_library_sets_hooks() -> None:
     folder = Path(modutils.__file__).parent
     assert [file.name for file in folder.glob("*.py") if "_hook(" in file.read_text()] == ["units.py"]
+
+
+def test_switches_of_a_gpu_are_as_they_were() -> None:
+    """Products in TF32 are off while a network is run there. Here only the switches can be looked at."""
+
+    def state() -> list[bool]:
+        return [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32]
+
+    before = state()
+    assert any(before)
+    with _full_precision(False):
+        assert state() == before
+    with _full_precision(True):
+        assert state() == [False, False]
+    assert state() == before
