@@ -49,7 +49,7 @@ class _Guard(TorchFunctionMode):
 @contextmanager
 def accelerator() -> Iterator[Callable[[Any], Any]]:
     """Gives a function that puts an array on the accelerator while the guard stands."""
-    draws = mock.patch.object(torch.cuda, "get_rng_state", lambda *_: torch.get_rng_state())
+    draws = mock.patch.object(torch.cuda, "get_rng_state", return_value=torch.get_rng_state())
     with draws, _Guard():
         yield lambda array: torch.as_tensor(array, device=PRETENDED)
 
