@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -48,7 +49,8 @@ class _Guard(TorchFunctionMode):
 @contextmanager
 def accelerator() -> Iterator[Callable[[Any], Any]]:
     """Gives a function that puts an array on the accelerator while the guard stands."""
-    with _Guard():
+    draws = mock.patch.object(torch.cuda, "get_rng_state", return_value=torch.get_rng_state())
+    with draws, _Guard():
         yield lambda array: torch.as_tensor(array, device=PRETENDED)
 
 
