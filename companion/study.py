@@ -164,7 +164,7 @@ class Chapter:
         rows = next(iter(self.verdicts.values()))
         counts = Counter(row.verdict for row in rows)
         glue("n-claims", counts.total(), display=False)
-        keys = ("holds", "in-part", "not", "untestable")
+        keys = ("holds", "in-part", "not", "undecided", "untestable")
         for key, verdict in zip(keys, claims.VERDICTS, strict=True):
             glue(f"n-{key}", counts[verdict], display=False)
         for row in rows:

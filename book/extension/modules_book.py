@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 EXECUTED = ROOT / "_executed"
 # Colours of sphinx-design; the words say the same.
-_BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted"), strict=True))
+_BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "info", "muted"), strict=True))
 
 
 def read_executed(text: str) -> nbformat.NotebookNode:
