@@ -266,16 +266,8 @@ def _u2(of: Evidence) -> Finding:
     beaten = {
         other: [mean_interval(peaks["dropout"][:, j] - peaks[other][:, j]) for j in range(8)] for other in ("l2", "l1")
     }
-    conditions = _by_measure([every(*(above(found[j], 0) for found in beaten.values())) for j in range(8)])
+    conditions = u2_conditions(of)
     last = of.last("l2")
-    weaker = of.peak("l2", leave_out=last)
-    without = [
-        every(
-            above(mean_interval(peaks["dropout"][:, j] - weaker[:, j]), 0),
-            above(beaten["l1"][j], 0),
-        )
-        for j in range(8)
-    ]
     closest = min((beaten[other][j] for other in beaten for j in range(8)), key=lambda found: found.mean)
     means = {kind: np.nanmean(values) for kind, values in peaks.items()}
     return finding(
@@ -285,7 +277,7 @@ def _u2(of: Evidence) -> Finding:
         "Peak gain of Q, mean over measures: "
         + ", ".join(f"{KINDS[kind]} {value:+.3f}" for kind, value in means.items())
         + f". Without {_strength(of, last)}, the strongest L2 that is kept, dropout is first for "
-        f"{sum(state is True for state in without)} of 8."
+        f"{_met(u2_conditions(of, leave_out=last))} of 8."
         + _trained_on(
             of,
             lambda strong: (
@@ -296,6 +288,13 @@ def _u2(of: Evidence) -> Finding:
         holds=7,
         part=4,
     )
+
+
+def u2_conditions(of: Evidence, *, leave_out: int | None = None) -> dict[str, State]:
+    """For which measures dropout gains most, maybe without one column of the others."""
+    peaks = {kind: of.peak(kind, leave_out=None if kind == "dropout" else leave_out) for kind in KINDS}
+    gaps = [[mean_interval(peaks["dropout"][:, j] - peaks[other][:, j]) for other in ("l2", "l1")] for j in range(8)]
+    return _by_measure([every(*(above(gap, 0) for gap in own)) for own in gaps])
 
 
 @CLAIMS.add(
