@@ -752,8 +752,8 @@ chapter.durations()
 #
 # Open this page in JupyterLab (`make lab`, or the rocket above) and change three things.
 #
-# 1. **Take the noise away.** In *Seventy runs*, put `from dataclasses import replace` and use `replace(task, noise=0.0)` instead of `task`. Is the sparsest network sparser?
-#    Are its modules still the right ones?
+# 1. **Take the noise away.** At the top of the cell of *Seventy runs*, put `from dataclasses import replace` and `task = replace(task, noise=0.0)`.
+#    Is the sparsest network sparser? Are its modules still the right ones?
 # 2. **Make it harder.** Load `tasks.load("overlap-2")` in the first cell of *The method*, with `sculpting.Training(0.1, 32, 40)` in *Train*.
 #    Which of the five modules are found?
 # 3. **Bring your own network.** `hierarchy.detect_modules` takes any list of 0/1 arrays of shape (units above, units below). Prune a network of yours, pass

@@ -103,6 +103,13 @@ def significant(p: float, effect: Interval, nothing: float = 0.0, level: float =
     return every(p <= level or None, above(effect, nothing))
 
 
+def group(p_values: Sequence[float], effects: Sequence[float], nothing: float = 0.0, level: float = LEVEL) -> State:
+    """The same by one p-value and one effect for each network."""
+    return significant(
+        statistics.bates(np.maximum(p_values, 1e-300)), statistics.mean_interval(effects), nothing, level
+    )
+
+
 def most(states: Iterable[State]) -> State:
     """Whether three of the four groups are."""
     return at_least(3, states)

@@ -1,7 +1,7 @@
 """Lange, Rolnick & Kording (2022), "Clustering units in neural networks: upstream vs downstream information"."""
 
 from companion.study import Study
-from studies.upstream_downstream import cells, claims
+from studies.upstream_downstream import cells, claims, trials
 
 STUDY = Study(
     "upstream_downstream",
@@ -18,4 +18,5 @@ STUDY = Study(
         "follow": "modules along training",
         "strong": "the strongest penalties, trained on",
     },
+    trials=trials.TRIALS,
 )

@@ -175,7 +175,7 @@ def _slope(x: np.ndarray, values: np.ndarray) -> float:
     return float(np.polyfit(x[left], values[left], 1)[0]) if left.sum() >= 3 else float("nan")
 
 
-def _difference(trained: np.ndarray, untrained: np.ndarray) -> Interval:
+def welch(trained: np.ndarray, untrained: np.ndarray) -> Interval:
     """Welch's interval of the difference between runs and untrained networks."""
     trained = trained[np.isfinite(trained)]
     if len(trained) < 2:
@@ -468,7 +468,7 @@ def _u9(of: Evidence) -> Finding:
 )
 def _u10(of: Evidence) -> Finding:
     fresh = np.array(of.runs.fresh["q"], dtype=float).mean(1)
-    differences = [_difference(of.q[:, of.runs.plain, j], fresh[:, j]) for j in range(8)]
+    differences = [welch(of.q[:, of.runs.plain, j], fresh[:, j]) for j in range(8)]
     z = [found.mean / fresh[:, j].std(ddof=1) for j, found in enumerate(differences)]
     conditions = _by_measure([every(above(found, 0), below(found, 0.03)) for found in differences])
     extreme = max(differences, key=lambda found: abs(found.mean))
@@ -567,7 +567,7 @@ def _u13(of: Evidence) -> Finding:
 )
 def _u14(of: Evidence) -> Finding:
     fresh = np.array(of.runs.fresh["effective_number"], dtype=float)
-    difference = _difference(_mean(of.runs.of("effective_number")), fresh.mean((1, 2)))
+    difference = welch(_mean(of.runs.of("effective_number")), fresh.mean((1, 2)))
     by_measure = fresh.mean((0, 1))
     return finding(
         {"within ±1": within(difference, 1)},
@@ -669,9 +669,9 @@ def _u17(of: Evidence) -> Finding:
 )
 def _u18(of: Evidence) -> Finding:
     pairs = WITHIN["downstream"]
-    difference = _difference(of.agreement(pairs), of.untrained_agreement(pairs))
-    beyond = _difference(of.excess(pairs), of.excess(pairs, fresh=True))
-    equal = _difference(of.by_kind(pairs), of.untrained_agreement(pairs))
+    difference = welch(of.agreement(pairs), of.untrained_agreement(pairs))
+    beyond = welch(of.excess(pairs), of.excess(pairs, fresh=True))
+    equal = welch(of.by_kind(pairs), of.untrained_agreement(pairs))
     return finding(
         {"within ±0.05": within(difference, 0.05)},
         f"trained − untrained {difference.mean:+.3f}",
@@ -691,7 +691,7 @@ def _u18(of: Evidence) -> Finding:
 )
 def _u19(of: Evidence) -> Finding:
     pairs = WITHIN["upstream"]
-    difference = _difference(of.agreement(pairs), of.untrained_agreement(pairs))
+    difference = welch(of.agreement(pairs), of.untrained_agreement(pairs))
     return finding(
         {"above 0": above(difference, 0), "above 0.15": above(difference, 0.15)},
         f"trained − untrained {difference.mean:+.3f}",
@@ -707,8 +707,8 @@ def _u19(of: Evidence) -> Finding:
     rule="Trained minus untrained: interval above 0, also after subtracting the chance level.",
 )
 def _u20(of: Evidence) -> Finding:
-    difference = _difference(of.agreement(CROSS), of.untrained_agreement(CROSS))
-    beyond = _difference(of.excess(CROSS), of.excess(CROSS, fresh=True))
+    difference = welch(of.agreement(CROSS), of.untrained_agreement(CROSS))
+    beyond = welch(of.excess(CROSS), of.excess(CROSS, fresh=True))
     return finding(
         u20_conditions(difference, beyond),
         f"across: {difference.mean:+.3f}; beyond chance {beyond.mean:+.3f}",
@@ -762,10 +762,10 @@ def _u22(of: Evidence) -> Finding:
     falls, rises, words = [], [], []
     for kind in ("l2", "l1"):
         place = of.last(kind)
-        fall = _difference(
+        fall = welch(
             of.agreement_at(place, NORMALISATION["downstream"]), of.untrained_agreement(NORMALISATION["downstream"])
         )
-        rise = _difference(of.agreement_at(place, same_form), of.untrained_agreement(same_form))
+        rise = welch(of.agreement_at(place, same_form), of.untrained_agreement(same_form))
         falls.append(fall)
         rises.append(rise)
         words.append(f"{_strength(of, place)}: raw–normalised {fall.mean:+.2f}, same form {rise.mean:+.2f}")
