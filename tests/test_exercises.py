@@ -33,7 +33,7 @@ SMALL = {
     ),
     "detecting_modularity": (
         {'"epochs": 40': '"epochs": 3', "shuffles=30": "shuffles=3"},
-        ("rng.random((above, below))", "proxies.subjects", "parts.png"),
+        ("rng.random((above, below))", "proxies.subjects", "in tested", "seen_by ="),
     ),
 }
 

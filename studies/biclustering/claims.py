@@ -130,9 +130,8 @@ def _b3(of: Setting) -> Finding:
     zero = of.numbers("structure", "sparsity", "zero").mean()
     return untestable(
         "Cannot fail: a unit that is off has score 0 whatever the network has learned, and so many zeros are the "
-        "median. "
-        f"{zero:.0%} of the entries are exactly zero and {near:.0%} lie within ±1 % of the largest; "
-        f"skewness {skew.mean:.1f} [{skew.low:.1f}, {skew.high:.1f}]; above 0 the longer tail is positive.",
+        f"median. {zero:.0%} of the entries are exactly zero and {near:.0%} lie within ±1 % of the largest; skewness "
+        f"{skew.mean:.1f} [{skew.low:.1f}, {skew.high:.1f}]; above 0 the longer tail is positive.",
         f"median {np.abs(medians).max():.3g} at most in size",
         f"all {medians.size} seeds",
     )
@@ -161,8 +160,8 @@ def _b4(of: Setting) -> Finding:
     "Samples of one bicluster look alike.",
     published="Sample images, no number (Fig. 3a, 3b)",
     rule=(
-        "Mean squared distance within over between blocks: interval below 1 and p < 0.01 in every seed, for pixels and "
-        "for features."
+        "Mean squared distance within over between blocks: interval below 1 and p < 0.01 in every seed, for pixels "
+        "and for features."
     ),
 )
 def _b5(of: Setting) -> Finding:
@@ -197,9 +196,7 @@ def _b6(of: Setting) -> Finding:
         f"purity {purity.mean:.3f}",
         purity.text(),
         f"{_two_groups(of.numbers('structure', FORM, 'labels', 'purity'))} NMI {nmi.mean:.3f}, ARI {ari.mean:.3f}; "
-        f"k-means on pixels reaches purity {pixels:.2f}. With k − 1 "
-        "vectors and "
-        f"unit rows purity is {unit:.3f}.",
+        f"k-means on pixels reaches purity {pixels:.2f}. With k − 1 vectors and unit rows purity is {unit:.3f}.",
     )
 
 
@@ -211,8 +208,8 @@ def _two_groups(values: np.ndarray) -> str:
     place = int(np.diff(ordered).argmax()) + 1
     low, high = ordered[:place], ordered[place:]
     return (
-        f"The widest gap between seeds: {len(low)} at {low.min():.3f} to {low.max():.3f}, "
-        f"{len(high)} at {high.min():.3f} to {high.max():.3f}."
+        f"The widest gap between seeds: {len(low)} at {low.min():.3f} to {low.max():.3f}, {len(high)} at "
+        f"{high.min():.3f} to {high.max():.3f}."
     )
 
 
@@ -221,8 +218,8 @@ def _two_groups(values: np.ndarray) -> str:
     "The samples group by class although no labels were used.",
     published="Sentence (section 4)",
     rule=(
-        "NMI with the labels is higher than that of the untrained network with the same targets, and than that of both "
-        "target-free matrices (intervals of paired differences above 0). In part with the former alone."
+        "NMI with the labels is higher than that of the untrained network with the same targets, and than that of "
+        "both target-free matrices (intervals of paired differences above 0). In part with the former alone."
     ),
 )
 def _b7(of: Setting) -> Finding:
@@ -258,8 +255,7 @@ def b7_conditions(trained: np.ndarray, controls: dict[str, np.ndarray]) -> dict[
     published="Sentence (section 4)",
     rule=(
         "Five permutation tests a seed, Holm-adjusted. Holds if at most 10 % of the seeds reject at 0.05, does not "
-        "hold "
-        "if half or more do; between these undecided."
+        "hold if half or more do; between these undecided."
     ),
 )
 def _b8(of: Setting) -> Finding:
@@ -381,10 +377,8 @@ def _b11(of: Setting) -> Finding:
         f"{sum(state is True for state in conditions.values())} of {len(pairs)} pairs equivalent within ±{MARGIN}",
         f"widest difference {widest.mean:+.3f} {widest.text()}",
         f"Areas: {means}. Standard deviation between k-means seeds on one network: {np.mean(noise):.3f}. Friedman's "
-        "test "
-        f"of no difference: p = {friedman:.2g}, for NMI {friedman_nmi:.2g}. Integrated gradients are left out: here "
-        "they "
-        "equal DeepLIFT by algebra.",
+        f"test of no difference: p = {friedman:.2g}, for NMI {friedman_nmi:.2g}. Integrated gradients are left out: "
+        "here they equal DeepLIFT by algebra.",
         part=len(pairs),
     )
 

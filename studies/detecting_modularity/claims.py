@@ -156,9 +156,8 @@ def _c2(of: Evidence) -> Finding:
         {"z below 0": below(statistics.mean_interval(z), 0), "below all shuffles": lowest >= len(z) - 1},
         f"mean z {z.mean():.1f}; {lowest} of {len(z)} networks below all {shuffles} shuffles",
         f"z {z.min():.1f} to {z.max():.1f}, n = {len(z)}",
-        "With the incoming weights of every unit scaled to one length, which does not change what the "
-        "network does, mean "
-        f"z is {unit.mean():.1f}.",
+        "With the incoming weights of every unit scaled to one length, which does not change what the network does, "
+        f"mean z is {unit.mean():.1f}.",
     )
 
 
@@ -184,9 +183,8 @@ def _c3(of: Evidence) -> Finding:
         c3_conditions(change["ncut"], change["z"], lowest),
         f"n-cut {level:.2f}, mean z {z.mean():.1f}; {lowest} of {len(z)} below all shuffles",
         f"against unpruned: n-cut {cut.mean:.2f} {cut.text('.2f')}; z {deeper.mean:.1f} {deeper.text('.1f')}",
-        f"{_beside(gap)}. "
-        f"Shuffles that keep who is joined to whom leave a mean z of {kept.mean():.1f}: the rest of the "
-        "distance is the pattern of zeros.",
+        f"{_beside(gap)}. Shuffles that keep who is joined to whom leave a mean z of {kept.mean():.1f}: the rest of "
+        "the distance is the pattern of zeros.",
         part=2,
     )
 
@@ -256,8 +254,8 @@ def _c5(of: Evidence) -> Finding:
         c5_conditions({state: np.array(one) for state, one in z.items()}),
         "; ".join(f"{state} mean z {np.mean(one):+.1f}" for state, one in z.items()),
         "; ".join(f"{state} {min(one):+.1f} to {max(one):+.1f}, n = {len(one)}" for state, one in z.items()),
-        f"{'; '.join(words)}. Shuffles of the pruned networks that keep the pattern of zeros give a mean z "
-        f"of {kept:+.1f}.",
+        f"{'; '.join(words)}. Shuffles of the pruned networks that keep the pattern of zeros give a mean z of "
+        f"{kept:+.1f}.",
     )
 
 
@@ -284,9 +282,8 @@ def _c6(of: Evidence) -> Finding:
         {state: above(statistics.mean_interval(own), -2) for state, own in z.items()},
         "; ".join(f"{state} mean z {np.mean(one):+.1f}" for state, one in z.items()),
         "; ".join(f"{state} {min(one):+.1f} to {max(one):+.1f}, n = {len(one)}" for state, one in z.items()),
-        f"Below the shuffles (p ≤ 0.05): {', '.join(f'{state} {n}' for state, n in lower.items())}. With "
-        "other norms of "
-        f"the kernels z goes from {min(norms):+.1f} to {max(norms):+.1f} (trained).",
+        f"Below the shuffles (p ≤ 0.05): {', '.join(f'{state} {n}' for state, n in lower.items())}. With other norms "
+        f"of the kernels z goes from {min(norms):+.1f} to {max(norms):+.1f} (trained).",
     )
 
 
@@ -396,8 +393,7 @@ def _clusterability(one: Tested) -> evidence.Clusterability:
     published="n-cut 8.92, z ≈ −234; NMI with the weight partition 0.04, pruned 0.07 (MNIST)",
     rule=(
         "Every network, trained and pruned, with z ≤ −20 and below all shuffles; interval of the NMI below 0.2 in "
-        "every "
-        "group."
+        "every group."
     ),
     paper=FILAN,
 )
@@ -459,8 +455,7 @@ def _m1(of: Evidence) -> Finding:
         "; ".join(f"{name}: Fisher p {_range(numbers)}" for name, numbers in fisher.items()),
         "; ".join(f"{name}: extra drop {found.mean:.2f} points {found.text('.2f')}" for name, found in extra.items()),
         f"Combined p: {_listed(p)}. Whole partitions among permuted ones: p ≤ 0.05 for "
-        f"{sum(n <= LEVEL for n in whole)} of "
-        f"{len(whole)} networks.",
+        f"{sum(n <= LEVEL for n in whole)} of {len(whole)} networks.",
     )
 
 
@@ -482,8 +477,7 @@ def _m2(of: Evidence) -> Finding:
         f"Fisher p {_range(fisher)}; extra drop {extra.mean:.2f} points",
         extra.text(".2f"),
         f"Significant alone: {seen} of {len(fisher)} networks. Combined p (Bates), for p-values that are small "
-        "together: "
-        f"{_p(p)}.",
+        f"together: {_p(p)}.",
     )
 
 
@@ -505,8 +499,7 @@ def _m3(of: Evidence) -> Finding:
     seen = f" Where the modules are true ones (M10) its p is {_range(true)}." if true else ""
     return untestable(
         f"A large p shows no absence where a true module has one as well.{seen} The spread that is not normalised: "
-        f"{_listed(others['spread'])}; beyond what importance explains: "
-        f"{_listed(others['matched spread'])}.",
+        f"{_listed(others['spread'])}; beyond what importance explains: {_listed(others['matched spread'])}.",
         f"{count} of {len(p)} groups significant; Fisher p {_range(fisher)}",
         f"combined p: {_listed(p)}",
     )
@@ -545,8 +538,7 @@ def _m4(of: Evidence) -> Finding:
     published="numbers unknown (abstract)",
     rule=(
         "Three of four groups, for each of the two. Importance: p ≤ 0.05 with an extra drop above 0, and not p ≤ 0.05 "
-        "in "
-        "untrained networks. Score: p ≤ 0.05 with an effect beyond that of untrained networks (intervals)."
+        "in untrained networks. Score: p ≤ 0.05 with an effect beyond that of untrained networks (intervals)."
     ),
 )
 def _m5(of: Evidence) -> Finding:
@@ -581,8 +573,7 @@ def _m5(of: Evidence) -> Finding:
     published="abstract; for feature visualisation, critical p 0.0246 after correction (stored output)",
     rule=(
         "Partitions by weights, three of four groups: importance significant after Benjamini–Hochberg correction over "
-        "all "
-        "tests with an extra drop above 0, and score with an effect above 1 (intervals)."
+        "all tests with an extra drop above 0, and score with an effect above 1 (intervals)."
     ),
 )
 def _m6(of: Evidence) -> Finding:
@@ -624,9 +615,8 @@ def _m6(of: Evidence) -> Finding:
         f"significant, with an effect on the right side: importance {words['importance']}, score {words['score']}",
         f"critical p {_p(critical) if critical else 'none'} over {len(tests)} tests",
         f"Effect of the score: {_intervals(effect)}. Weights minus activations, paired: extra drop {drops.mean:+.2f} "
-        f"points [{drops.low:+.2f}, "
-        f"{drops.high:+.2f}], score "
-        f"effect {pairs.mean:+.3f} [{pairs.low:+.3f}, {pairs.high:+.3f}].",
+        f"points [{drops.low:+.2f}, {drops.high:+.2f}], score effect {pairs.mean:+.3f} [{pairs.low:+.3f}, "
+        f"{pairs.high:+.3f}].",
     )
 
 
@@ -635,9 +625,8 @@ def _m6(of: Evidence) -> Finding:
     "Partitions of the whole network and of single layers both work.",
     published="direction unknown",
     rule=(
-        "Importance p ≤ 0.05 with an extra drop above 0 (interval) in three of four groups, for each of the four kinds "
-        "of "
-        "partition. In part with two of the four."
+        "Importance p ≤ 0.05 with an extra drop above 0 (interval) in three of four groups, for each of the four "
+        "kinds of partition. In part with two of the four."
     ),
 )
 def _m7(of: Evidence) -> Finding:
@@ -669,8 +658,7 @@ def _m7(of: Evidence) -> Finding:
     published="shown for VGG with k = 8, 12, 16",
     rule=(
         "With k = 8, 12, 16 and 24: importance p ≤ 0.05 with an extra drop above 0 in three of four networks, one of "
-        "each "
-        "group. In part with two of the k."
+        "each group. In part with two of the k."
     ),
 )
 def _m8(of: Evidence) -> Finding:
@@ -701,11 +689,9 @@ def m8_network(p: float, extra_drop: float) -> State:
     "Control of ours: random partitions give uniform p-values, and untrained networks no importance.",
     published="no such control known",
     rule=(
-        "P-values of random partitions, four of each network, for all four statistics: interval over networks of their "
-        "mean "
-        "within 0.05 of 1/2, and of the share of p ≤ 0.05 below 0.1. Untrained networks: importance p > 0.05/4 for all "
-        "four "
-        "partitions."
+        "P-values of random partitions, four of each network, for all four statistics: interval over networks of "
+        "their mean within 0.05 of 1/2, and of the share of p ≤ 0.05 below 0.1. Untrained networks: importance p > "
+        "0.05/4 for all four partitions."
     ),
 )
 def _m9(of: Evidence) -> Finding:
@@ -728,9 +714,9 @@ def _m9(of: Evidence) -> Finding:
         "mean p of random partitions: " + ", ".join(f"{name} {one.mean:.2f}" for name, one in means.items()),
         f"importance {means['importance'].text('.2f')}; {len(networks)} networks",
         "Share of random partitions with p ≤ 0.05: "
-        f"{', '.join(f'{name} {one.mean:.0%}' for name, one in alarms.items())}. "
-        f"Untrained networks, importance: {_listed(tested)}. With the published rule for ties and single precision, "
-        f"{(ignored <= LEVEL).mean():.0%} of random partitions get an entropy p ≤ 0.05.",
+        f"{', '.join(f'{name} {one.mean:.0%}' for name, one in alarms.items())}. Untrained networks, importance: "
+        f"{_listed(tested)}. With the published rule for ties and single precision, {(ignored <= LEVEL).mean():.0%} of "
+        "random partitions get an entropy p ≤ 0.05.",
     )
 
 

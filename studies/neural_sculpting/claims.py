@@ -123,7 +123,7 @@ def _exemplar(task: str) -> Callable[[Evidence], Finding]:
 
 PUBLISHED_EXEMPLARS = 36  # networks, all of them right
 _EXEMPLAR_RULE = (
-    f"Share of networks that show exactly the modules of the task: interval above 0.75, and of the difference from the "
+    "Share of networks that show exactly the modules of the task: interval above 0.75, and of the difference from the "
     f"published share above −{LESS}."
 )
 CLAIMS.add("N1", "Input-separable sub-functions are found.", published="36/36 (slide)", rule=_EXEMPLAR_RULE)(
@@ -143,8 +143,7 @@ CLAIMS.add("N4", "A single function stays one module.", published="36/36 (slide)
     published="35/36 (slide); strictly 0/12, 12/12, 11/12 with one, two, three hidden layers (bar chart)",
     rule=(
         f"Share of networks: interval of the difference from the published share above −{LESS}, as the slide counts, "
-        "and "
-        "strictly with two and with three hidden layers."
+        "and strictly with two and with three hidden layers."
     ),
 )
 def _reused(of: Evidence) -> Finding:
@@ -229,10 +228,8 @@ def _as_pictured(found: Sequence[Found], picture: Picture) -> dict[str, State]:
     ),
     rule=(
         "Rates for overlap up to 2: interval above 0.9; hidden units apart: below 0.2 from 3 on; outputs apart less "
-        "often "
-        "with overlap; from 3 on, more often with reuse; and at most one in ten of the 75 rates differs from the "
-        "published "
-        "one (interval of the difference without 0). In part with three of the five."
+        "often with overlap; from 3 on, more often with reuse; and at most one in ten of the 75 rates differs from "
+        "the published one (interval of the difference without 0). In part with three of the five."
     ),
 )
 def _separability(of: Evidence) -> Finding:
@@ -258,9 +255,8 @@ def _separability(of: Evidence) -> Finding:
         f"overlap up to 2: inputs {low['inputs']:.2f}, hidden {low['hidden']:.2f}, outputs {low['outputs']:.2f}; "
         f"outputs at overlap 3: {output[1]:.2f}, at 4: {output[2]:.2f}",
         f"{n.sum()} of 900 networks",
-        f"{different} of {len(QUESTIONS) * n.size} rates differ from the published ones. Hidden "
-        "units "
-        f"apart from overlap 3 on: {hidden:.2f}. {SETTINGS_KNOWN.format(8)}",
+        f"{different} of {len(QUESTIONS) * n.size} rates differ from the published ones. Hidden units apart from "
+        f"overlap 3 on: {hidden:.2f}. {SETTINGS_KNOWN.format(8)}",
         part=3,
     )
 
@@ -390,14 +386,14 @@ def _depth(of: Evidence) -> Finding:
 
 @CLAIMS.add(
     "N25",
-    "Pairs of MNIST digits: from four hidden layers on the two digits are modules, with fewer they are one; the "
-    "three outputs are modules throughout.",
+    "Pairs of MNIST digits: from four hidden layers on the two digits are modules, with fewer they are one; the three "
+    "outputs are modules throughout.",
     published=(
         "digits apart 0, 0, 1, 1 and outputs 1, 1, 0.83, 0.92 of 12 networks with 2, 3, 4, 5 hidden layers (chart)"
     ),
     rule=(
-        "Share of networks whose digits are apart: interval above one half with 4 and 5 hidden layers, none with 2 and "
-        "3; and of those with three output modules: above one half. In part with two of the three."
+        "Share of networks whose digits are apart: interval above one half with 4 and 5 hidden layers, none with 2 "
+        "and 3; and of those with three output modules: above one half. In part with two of the three."
     ),
 )
 def _digit_modules(of: Evidence) -> Finding:
@@ -432,8 +428,8 @@ def _digit_modules(of: Evidence) -> Finding:
         "One run of one pair of steps for each network; the published ones are the sparsest of 70. Digits count as "
         "apart only without a single stray pixel. If nine pixels of ten sufficed, they would be apart in "
         f"{round(pure['deep'].mean * pure['deep'].n)} of {pure['deep'].n} deep networks and in "
-        f"{round(pure['shallow'].mean * pure['shallow'].n)} of {pure['shallow'].n} shallow ones. The share of "
-        "pixels that are with their own digit: "
+        f"{round(pure['shallow'].mean * pure['shallow'].n)} of {pure['shallow'].n} shallow ones. The share of pixels "
+        "that are with their own digit: "
         + ", ".join(f"{layers} hidden {np.mean([one.purity for one in nets]):.2f}" for layers, nets in by_depth.items())
         + ". One-sidedness of the first hidden layer (0 mixed, 1 pure), and its mean for shuffled masks: "
         + ", ".join(
@@ -459,8 +455,8 @@ def n25_conditions(deep: tuple[int, int], shallow: tuple[int, int], outputs: tup
     "N26",
     "Pairs of MNIST digits, width 392: pruned to a few tenths of a percent, with layers as pictured.",
     published=(
-        "0.37 % [829, 83, 12, 3]; 0.32 % [856, 56, 12, 27, 3]; 0.18 % [734, 38, 22, 12, 6, 3]; 0.18 % "
-        "[766, 40, 22, 13, 13, 13, 3] (slides)"
+        "0.37 % [829, 83, 12, 3]; 0.32 % [856, 56, 12, 27, 3]; 0.18 % [734, 38, 22, 12, 6, 3]; 0.18 % [766, 40, 22, "
+        "13, 13, 13, 3] (slides)"
     ),
     rule=(
         "Every network within a factor of 3 in density and in units of the first hidden layer, and of 2 in pixels. In "
@@ -539,8 +535,8 @@ _PICTURE_RULE = (
     "sizes."
 )
 _DEPTH_RULE = (
-    f"The median of our four seeds is within {EDGES} edges of the published density; one seed has the published "
-    "sizes; at least half of the seeds show the modules of the slide. In part with two of the three."
+    f"The median of our four seeds is within {EDGES} edges of the published density; one seed has the published sizes; "
+    "at least half of the seeds show the modules of the slide. In part with two of the three."
 )
 _DEPTH_WORDS = {2: ", with two input modules and one above", 3: ", with all five modules", 4: ", with all five modules"}
 
@@ -558,8 +554,8 @@ def _add_pictures() -> None:
             f"{NAMES[picture.task].capitalize()}, {dense}: pruned to {picture.density:.2f} % and "
             f"{_sizes(picture.sizes)}{_DEPTH_WORDS[picture.layers] if is_depth else ''}.",
             published=(
-                f"{picture.density:.2f} %, {_sizes(picture.sizes)}; seed {picture.seed}, "
-                f"P_u = {picture.unit_step:g} %, P_e = {picture.edge_step:g} % (slide)"
+                f"{picture.density:.2f} %, {_sizes(picture.sizes)}; seed {picture.seed}, P_u = {picture.unit_step:g} "
+                f"%, P_e = {picture.edge_step:g} % (slide)"
             ),
             rule=_DEPTH_RULE if is_depth else _PICTURE_RULE,
         )(_density(picture))

@@ -1,12 +1,12 @@
 """Lange, Rolnick & Kording (2022), "Clustering units in neural networks: upstream vs downstream information"."""
 
 from companion.study import Study
-from studies.upstream_downstream import cells, claims, trials
+from studies.upstream_downstream import cells, claims, evidence, trials
 
 STUDY = Study(
     "upstream_downstream",
     cells.plan,
-    claims.evidence_of,
+    evidence.evidence_of,
     claims.CLAIMS,
     stages={
         "train": "train all networks of a run",

@@ -11,178 +11,34 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from companion import claims
 from companion.claims import Finding, State, above, below, bounded, every, finding, untestable, within
-from companion.records import RecordError, Results
-from modutils import statistics
+from companion.records import RecordError
 from modutils.statistics import Interval, mean_interval
-from studies.upstream_downstream import cells, runs
-from studies.upstream_downstream.runs import DOWNSTREAM, UPSTREAM, Runs
+from studies.upstream_downstream import cells
+from studies.upstream_downstream.evidence import (
+    CROSS,
+    KIND_OF_INFORMATION,
+    KINDS,
+    NORMALISATION,
+    SHORT,
+    WITHIN,
+    Evidence,
+    mean,
+    of_pairs,
+    welch,
+)
+from studies.upstream_downstream.runs import DOWNSTREAM, UPSTREAM
 
 CLAIMS = claims.Claims("lange2022clustering")
-KINDS = {"l2": "L2", "l1": "L1", "dropout": "dropout"}
-NAMES = {
-    "loss_hessian": "Hessian",
-    "output_sensitivity": "output sensitivity",
-    "covariance": "covariance",
-    "input_sensitivity": "input sensitivity",
-}
-SHORT = tuple(f"{NAMES[name]}{' (normalised)' if form == 'normalised' else ''}" for name, form in cells.MEASURES)
-# Pairs of measures, as places in ``cells.MEASURES``.
-NORMALISATION = {"downstream": [(0, 1), (2, 3)], "upstream": [(4, 5), (6, 7)]}
-KIND_OF_INFORMATION = {
-    "downstream": list(product((0, 1), (2, 3))),
-    "upstream": list(product((4, 5), (6, 7))),
-}
-WITHIN = {side: NORMALISATION[side] + KIND_OF_INFORMATION[side] for side in NORMALISATION}
-CROSS = list(product(range(4), range(4, 8)))
 
 
-class Evidence:
-    """What the rules look at: the runs of one regime on one data set, and the search stage if it has one."""
-
-    def __init__(self, results: Results, found: Runs) -> None:
-        self.results = results
-        self.runs = found
-        self.q = found.of("q").mean(2)  # (runs, networks, measures)
-
-    def search(self) -> list[dict[str, np.ndarray]]:
-        """Records of stage ``search``, one per run."""
-        where = {"dataset": self.runs.dataset, **self.runs.params}
-        return [record.values for record in self.results.records("search", **where)]
-
-    def strong(self) -> dict[str, np.ndarray]:
-        """Stage ``strong``, where it is recorded: arrays (runs, epochs, networks, …), L2 first; else nothing.
-
-        It trains the strongest kept penalties on; as it only explains, its absence is no error.
-        """
-        where = {"dataset": self.runs.dataset, "hidden": self.runs.params["hidden"]}
-        if self.runs.params["regime"] != "fixed":
-            return {}
-        values = [record.values for _, record in self.results.recorded("strong", **where)]
-        if not values:
-            return {}
-        return {name: np.stack([one[name] for one in values]) for name in values[0]}
-
-    def at(self, kind: str, strength: float) -> int:
-        """Column of the network whose strength is nearest to ``strength`` (in log for the penalties)."""
-        places, strengths = self.runs.places(kind), self.runs.strengths(kind)
-        scale = np.asarray if kind == "dropout" else np.log
-        return places[int(np.abs(scale(strengths) - scale(strength)).argmin())]
-
-    def last(self, kind: str) -> int:
-        """Column of the strongest setting of which enough runs are left."""
-        return self.well_kept(kind)[-1]
-
-    def well_kept(self, kind: str) -> list[int]:
-        """Columns of the settings of which at least half of the runs are left, and two if there are as many."""
-        enough = max(min(2, len(self.runs.seeds)), len(self.runs.seeds) / 2)
-        return [place for place in self.runs.places(kind) if self.runs.kept[:, place].sum() >= enough]
-
-    def slopes(self, kind: str, values: np.ndarray) -> list[Interval]:
-        """The interval over runs of :meth:`trends`, for every column."""
-        return [bounded(mean_interval(own)) for own in self.trends(kind, values).T]
-
-    def trends(self, kind: str, values: np.ndarray) -> np.ndarray:
-        """Spearman's correlation with strength of every run and column of (R, S, m) values, (R, m)."""
-        places = self.without_plain(kind)
-        return np.array([[statistics.trend(run[places, j]) for j in range(values.shape[2])] for run in values])
-
-    def without_plain(self, kind: str) -> list[int]:
-        """Columns of the curve of one regulariser; that of dropout without the plain network."""
-        return [p for p in self.runs.places(kind) if kind != "dropout" or p != self.runs.plain]
-
-    def change(self, kind: str, values: np.ndarray) -> np.ndarray:
-        """Change along the whole range of strengths by a straight line through each run; (R, S) values give (R,)."""
-        places = self.without_plain(kind)
-        x = np.linspace(0, 1, len(places))
-        return np.array([_slope(x, run[places]) for run in values])
-
-    def peak(self, kind: str, *, leave_out: int | None = None) -> np.ndarray:
-        """Q at the strength where its mean over runs is highest, minus Q of the plain network; (R, 8).
-
-        Strengths of which too few runs are left do not count, nor does the column to leave out.
-        """
-        gains = self.q - self.q[:, [self.runs.plain]]
-        places = [place for place in self.well_kept(kind) if place not in (self.runs.plain, leave_out)]
-        best = np.nanmean(gains[:, places], axis=0).argmax(0)
-        return np.stack([gains[:, places[place], j] for j, place in enumerate(best)], axis=1)
-
-    def agreement(self, pairs: Sequence[tuple[int, int]], name: str = "similarity") -> np.ndarray:
-        """Mean over pairs of measures, layers and kept networks, per run."""
-        return _mean(_of_pairs(self.runs.of(name), pairs).mean(2))
-
-    def by_kind(self, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-        """As :meth:`agreement`, with equal weights for the three regularisers, however many settings they have."""
-        each = _of_pairs(self.runs.of("similarity"), pairs).mean(2)
-        return np.mean([_mean(each[:, self.without_plain(kind)]) for kind in KINDS], axis=0)
-
-    def agreement_at(self, place: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-        """The same for one network of every run in which it is left."""
-        values = _of_pairs(self.runs.of("similarity"), pairs).mean(2)[:, place]
-        return values[np.isfinite(values)]
-
-    def untrained_agreement(self, pairs: Sequence[tuple[int, int]], name: str = "similarity") -> np.ndarray:
-        """The same per untrained network."""
-        return _of_pairs(np.array(self.runs.fresh[name], dtype=float), pairs).mean(1)
-
-    def excess(self, pairs: Sequence[tuple[int, int]], *, fresh: bool = False) -> np.ndarray:
-        """Agreement beyond the chance level of the same partitions."""
-        get = self.untrained_agreement if fresh else self.agreement
-        return get(pairs) - get(pairs, "chance")
-
-
-def evidence_of(results: Results, scale: str) -> dict[str, Callable[[], Evidence]]:
-    """What the rules look at, for each data set and regime of a scale; the paper's own first.
-
-    The second regime is the final code's early stopping.
-    """
-    first, *others = dict.fromkeys(cell.params["dataset"] for cell in cells.plan(scale))
-    wanted = {
-        first: (first, runs.main_params(scale)),
-        f"{first}, early stopping": (first, runs.early_params(scale)),
-        **{name: (name, runs.main_params(scale)) for name in others},
-    }
-    return {name: partial(_evidence, results, *where) for name, where in wanted.items()}
-
-
-def _evidence(results: Results, dataset: str, params: Mapping[str, Any]) -> Evidence:
-    return Evidence(results, runs.load(results, dataset, params))
-
-
-# --- numbers ----------------------------------------------------------------------------------------------------------
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over all but the first axis, leaving out NaN."""
-    return np.nanmean(values.reshape(len(values), -1), axis=1)
-
-
-def _of_pairs(matrices: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    rows, columns = zip(*pairs, strict=True)
-    return matrices[..., list(rows), list(columns)].mean(-1)
-
-
-def _slope(x: np.ndarray, values: np.ndarray) -> float:
-    left = np.isfinite(values)
-    return float(np.polyfit(x[left], values[left], 1)[0]) if left.sum() >= 3 else float("nan")
-
-
-def welch(trained: np.ndarray, untrained: np.ndarray) -> Interval:
-    """Welch's interval of the difference between runs and untrained networks."""
-    trained = trained[np.isfinite(trained)]
-    if len(trained) < 2:
-        return Interval(float(np.mean(trained) - untrained.mean()), np.nan, np.nan, len(trained))
-    test = stats.ttest_ind(trained, untrained, equal_var=False)
-    bounds = test.confidence_interval()
-    return Interval(float(trained.mean() - untrained.mean()), float(bounds.low), float(bounds.high), len(trained))
+# --- words ------------------------------------------------------------------------------------------------------------
 
 
 def _list(numbers: Sequence[float], form: str = "+.3f") -> str:
@@ -310,8 +166,8 @@ def _u3(of: Evidence) -> Finding:
         {"above 0": above(difference, 0)},
         f"upstream gains {difference.mean:+.3f} more",
         difference.text(),
-        f"Gain from the weakest to the strongest dropout: upstream {np.nanmean(gain[:, UPSTREAM]):+.3f}, "
-        f"downstream {np.nanmean(gain[:, DOWNSTREAM]):+.3f}.",
+        f"Gain from the weakest to the strongest dropout: upstream {np.nanmean(gain[:, UPSTREAM]):+.3f}, downstream "
+        f"{np.nanmean(gain[:, DOWNSTREAM]):+.3f}.",
     )
 
 
@@ -342,8 +198,7 @@ def _u4(of: Evidence) -> Finding:
     published="flat within one s.d. of untrained, downstream −0.5 (Fig. S4, read off)",
     rule=(
         "Per measure, equivalence: interval of the change of the effective number along a line through the curve "
-        "within "
-        "±1. Holds for 8, in part from 4."
+        "within ±1. Holds for 8, in part from 4."
     ),
 )
 def _u5(of: Evidence) -> Finding:
@@ -394,8 +249,7 @@ def _u6(of: Evidence) -> Finding:
     published="similar curves; raw downstream measures exceed them (Fig. 3)",
     rule=(
         "Per measure, equivalence: interval of the peak gain by L1 minus that by L2 within ±0.05. Holds for 6 "
-        "measures, "
-        "in part from 4."
+        "measures, in part from 4."
     ),
 )
 def _u7(of: Evidence) -> Finding:
@@ -462,8 +316,7 @@ def _u9(of: Evidence) -> Finding:
     published="0.11 against 0.10 (Fig. 3, read off)",
     rule=(
         "Per measure, plain trained minus untrained: interval above 0 and below 0.03. Holds for 6 measures, in part "
-        "from "
-        "3."
+        "from 3."
     ),
 )
 def _u10(of: Evidence) -> Finding:
@@ -519,8 +372,7 @@ def _u11(of: Evidence) -> Finding:
     published="dropout 0.98 → 0.95, L2 0.98 → 0.86, L1 0.98 → 0.95 and less (Fig. S1, read off)",
     rule=(
         "Rank correlation of accuracy with strength: interval below 0 for all three; and dropout loses less at the "
-        "last "
-        "setting than each other, paired over runs."
+        "last setting than each other, paired over runs."
     ),
 )
 def _u12(of: Evidence) -> Finding:
@@ -548,7 +400,7 @@ def _u12(of: Evidence) -> Finding:
 def _u13(of: Evidence) -> Finding:
     numbers = of.runs.of("effective_number")
     many = np.where(np.isfinite(numbers), numbers > 6, np.nan)
-    share = bounded(mean_interval(_mean(many)), 0)
+    share = bounded(mean_interval(mean(many)), 0)
     cell_means = np.nanmean(numbers[:, of.runs.kept.any(0)], axis=0)
     return finding(
         {"below 5 %": below(share, 0.05)},
@@ -567,7 +419,7 @@ def _u13(of: Evidence) -> Finding:
 )
 def _u14(of: Evidence) -> Finding:
     fresh = np.array(of.runs.fresh["effective_number"], dtype=float)
-    difference = welch(_mean(of.runs.of("effective_number")), fresh.mean((1, 2)))
+    difference = welch(mean(of.runs.of("effective_number")), fresh.mean((1, 2)))
     by_measure = fresh.mean((0, 1))
     return finding(
         {"within ±1": within(difference, 1)},
@@ -619,13 +471,12 @@ def _normalisation_gap(of: Evidence, side: str) -> Interval:
     published="raw against normalised 0.64–0.78, the highest entries (Fig. 4a, read off)",
     rule=(
         "Raw and normalised agree by more than half of what lies between chance (0) and two searches of one matrix "
-        "(1), "
-        "on both sides."
+        "(1), on both sides."
     ),
 )
 def _u16(of: Evidence) -> Finding:
     gaps = {side: _normalisation_gap(of, side) for side in WITHIN}
-    ceiling = _mean(of.runs.of("self_similarity"))
+    ceiling = mean(of.runs.of("self_similarity"))
     reached = {}
     for side, pairs in NORMALISATION.items():
         chance = of.agreement(pairs, "chance")
@@ -678,8 +529,7 @@ def _u18(of: Evidence) -> Finding:
         difference.text(),
         f"Untrained {of.untrained_agreement(pairs).mean():.2f}. Beyond chance the difference is {beyond.mean:+.3f} "
         f"[{beyond.low:.3f}, {beyond.high:.3f}]. Nearly half of the settings are dropout: with equal weights for the "
-        "three "
-        f"regularisers it is {equal.mean:+.3f} [{equal.low:.3f}, {equal.high:.3f}].",
+        f"three regularisers it is {equal.mean:+.3f} [{equal.low:.3f}, {equal.high:.3f}].",
     )
 
 
@@ -732,7 +582,7 @@ def u20_conditions(difference: Interval, beyond: Interval) -> dict[str, State]:
 )
 def _u21(of: Evidence) -> Finding:
     pairs = KIND_OF_INFORMATION["upstream"]
-    values = _of_pairs(of.runs.of("similarity"), pairs).mean(2)
+    values = of_pairs(of.runs.of("similarity"), pairs).mean(2)
     slopes = {kind: of.slopes(kind, values[:, :, None])[0] for kind in KINDS}
     ends = {
         kind: (np.nanmean(values[:, of.runs.places(kind)[0]]), np.nanmean(values[:, of.last(kind)])) for kind in KINDS
@@ -825,9 +675,8 @@ def _u24(of: Evidence) -> Finding:
     matrices = sum(len(values["spectral"]) for values in found)
     return untestable(
         "Cannot fail: no chain ends below its start, because the best partition on the way counts, and among "
-        f"{matrices} "
-        "matrices with four chains of 5000 steps each hardly a start is already best. Our search adds another "
-        f"{np.mean([(v['ours'] - v['spectral_5000']).mean() for v in found]):.4f}.",
+        f"{matrices} matrices with four chains of 5000 steps each hardly a start is already best. Our search adds "
+        f"another {np.mean([(v['ours'] - v['spectral_5000']).mean() for v in found]):.4f}.",
         f"mean gain {per_run.mean:.4f}; above 0.0001 in {often:.0%}",
         per_run.text(),
     )
@@ -909,8 +758,8 @@ def _u26(of: Evidence) -> Finding:
         "Over the 28 pairs of measures within a network and layer: "
         + ", ".join(f"{name} {interval.mean:.2f}" for name, interval in found.items())
         + f". Rank correlation of the matrices themselves: {raw.mean:.2f}. If pairs are averaged over networks first, "
-        "the "
-        f"correlation over the 28 pairs is {min(over_pairs):.3f} to {max(over_pairs):.3f}, and the claim would hold.",
+        f"the correlation over the 28 pairs is {min(over_pairs):.3f} to {max(over_pairs):.3f}, and the claim would "
+        "hold.",
     )
 
 
@@ -925,8 +774,7 @@ def _row_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     published="dropout lowers Q, L2 does nothing, L1 raises Q, all measures agree: all refuted (text)",
     rule=(
         "The claims against these expectations (U1, U6, U7, U15) hold. In part where two do; those that are undecided "
-        "stay "
-        "open."
+        "stay open."
     ),
 )
 def _u27(of: Evidence) -> Finding:

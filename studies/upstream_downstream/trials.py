@@ -8,7 +8,7 @@ from companion.claims import decide
 from companion.trials import Trial
 from modutils import statistics
 from studies.upstream_downstream import claims
-from studies.upstream_downstream.claims import CROSS, WITHIN, Evidence
+from studies.upstream_downstream.evidence import CROSS, WITHIN, Evidence, welch
 
 INTERVALS = (
     "Not tried: 95 % intervals against bars. At its bar a condition is met, or not met, in 2.5 cases of 100 each."
@@ -70,7 +70,7 @@ def _u20(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
     order = rng.permutation(len(of.runs.fresh["similarity"]))
     trained, rest = order[: len(of.runs.seeds)], order[len(of.runs.seeds) :]
     plain, beyond = of.untrained_agreement(CROSS), of.excess(CROSS, fresh=True)
-    found = (claims.welch(values[trained] + 0.05 * planted, values[rest]) for values in (plain, beyond))
+    found = (welch(values[trained] + 0.05 * planted, values[rest]) for values in (plain, beyond))
     return decide(claims.u20_conditions(*found))
 
 
