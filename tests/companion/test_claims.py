@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,17 +321,26 @@ def test_the_former_rule_of_lesions(own: float, other: float, random: float, met
     assert list(biclustering.b13_conditions(*drops).values()) == met
 
 
-def _space(p: list[float]) -> Planted:
+def _space(p: list[float], share: float) -> Planted:
     test = {"value": 0.2, "null_mean": 0.1, "z": 3.0}
-    return Planted(structure=[{"paper": {"space": {"neighbours:all": test | {"p_holm": value}}}} for value in p])
+    numbers = {"neighbours:all/value": _near(share, 0.002), "neighbours:all/null_mean": _near(0.1, 0)}
+    return Planted(
+        **{f"paper/space/{name}": values for name, values in numbers.items()},
+        structure=[{"paper": {"space": {"neighbours:all": test | {"p_holm": value}}}} for value in p],
+    )
 
 
 @pytest.mark.parametrize(
-    ("p", "expected"),
-    [([0.5] * 10, "holds"), ([0.01] * 10, "does not hold"), ([0.01] * 3 + [0.5] * 7, "undecided")],
+    ("p", "share", "expected"),
+    [
+        ([0.5] * 10, 0.1, "holds"),
+        ([0.5] * 10, 0.12, "undecided"),  # that tests find nothing shows no absence
+        ([0.01] * 10, 0.1, "does not hold"),
+        ([0.01] * 3 + [0.5] * 7, 0.1, "undecided"),
+    ],
 )
-def test_place_is_judged_by_the_share_of_seeds(p: list[float], expected: str) -> None:
-    assert biclustering._b8(_space(p)).verdict == expected
+def test_place_is_judged_by_tests_and_by_equivalence(p: list[float], share: float, expected: str) -> None:
+    assert biclustering._b8(_space(p, share)).verdict == expected
 
 
 def test_a_dense_layer_has_no_places() -> None:
@@ -340,6 +350,17 @@ def test_a_dense_layer_has_no_places() -> None:
 def test_a_missing_record_is_an_error_not_a_verdict(tmp_path: Path) -> None:
     with pytest.raises(records.RecordError, match=r"no record of biclustering in .*: python -m companion run biclust"):
         STUDY.judge(results=Results(cells.plan("paper"), tmp_path))
+
+
+def test_intervals_of_shares_and_correlations_stay_within_their_range() -> None:
+    """Of what is recorded; with three runs a t interval of a correlation near 1 goes beyond it."""
+    bounded = {"B1", "B4", "B6", "B12", "B13", "B14", "U6", "U13", "U21", "U26"}
+    for name in ("biclustering", "upstream_downstream"):
+        for row in (row for rows in study.load(name).judge().values() for row in rows if row.id in bounded):
+            found = [float(end) for pair in re.findall(r"\[([^\]]+), ([^\]]+)\]", row.interval) for end in pair]
+            assert found, row.id
+            low = -1 if row.id.startswith("U") else 0
+            assert all(low <= end <= 1 for end in found), (row.id, row.interval)
 
 
 def test_every_verdict_of_the_book_says_what_it_rests_on() -> None:
