@@ -869,7 +869,7 @@ def score_effects(where):
 chapter.remark(
     lambda: (
         "**What we see.** In every group some lesions cost more than those of random sets, and no such sign is seen before training. On average over "
-        "sub-clusters the extra drop is clear in pruned networks only (M1). How much it is depends on where one looks. In the four hidden layers of "
+        "sub-clusters the extra drop need not be above none in unpruned networks (M1). How much it is depends on where one looks. In the four hidden layers of "
         "pruned networks a sub-cluster by weights costs, beyond a random set, "
         + "; ".join(f"{by_layer(where, 'plain', 'pruned')} points ({name})" for name, where in of.items())
         + ". The last layer stands out. A cluster that holds an output holds most of what is left of the units that feed it, and a lesion takes these together, while a random set leaves each output most of its own. "
@@ -882,7 +882,7 @@ chapter.remark(
         + ". For partitions by activations it has them before training as well: units that go together can be "
         "driven together, whatever they mean. Mean effects of the score there, untrained and trained: "
         + "; ".join(f"{entries(where, 'score', 'activations/global')} ({name})" for name, where in of.items())
-        + ". Class by class the published range has p-values near 1. That is no absence: with a p near 1 sub-clusters are *below* random sets, because "
+        + ". Class by class the published range has large p-values, some near 1. That is no absence: with a p near 1 sub-clusters are *below* random sets, because "
         "the range is divided by a drop that is larger for them (see *What does the class-wise range measure?*, below)."
     )
 )
@@ -1033,6 +1033,16 @@ def follows(statistic, number):
     return f"{statistic} {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
+def direction(statistic):
+    """Whether a statistic rises or falls with the strongest penalty, as a word."""
+    number = evidence.Tested.excess if statistic == "importance" else evidence.Tested.effect
+    strong, none = first.penalised(cells.STRENGTHS[-1]), first.penalised(0.0)
+    found = statistics.mean_interval(
+        evidence.paired(strong, none, lambda one: number(one, "weights/global", statistic))
+    )
+    return "rises" if found.low > 0 else "falls" if found.high < 0 else "is undecided"
+
+
 published_z = {row["quantity"]: row for row in table("detecting_modularity", "published_penalty")}["z"]
 
 
@@ -1056,8 +1066,9 @@ chapter.remark(
         + " to ".join(
             f"{np.mean([penalty_z(one) for one in first.penalised(strength)]):+.1f}" for strength in (0.0, 0.1)
         )
-        + f" (published: {published_z['without']:+.1f} to {published_z['with']:+.1f}). Whether importance and coherence follow, "
-        "the intervals above do not say: with so few seeds only a large effect would show."
+        + f" (published: {published_z['without']:+.1f} to {published_z['with']:+.1f}). Do importance and coherence follow? "
+        f"The extra drop {direction('importance')}, the score effect {direction('score')}, the spread effect {direction('spread')}. With so few "
+        "seeds only a large effect would show."
     )
 )
 

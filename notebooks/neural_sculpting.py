@@ -446,7 +446,8 @@ chapter.lines("N15", "N16", "N17", "N18")
 
 # %% tags=["remove-input"]
 (picture,) = [one for one in published.PICTURES if one.claim == 15]
-slide = round(picture.density / 100 * sum(mask.size for mask in evidence.pictured(record, picture)[0].masks))
+shape = [tasks.load("reused", outputs=2).inputs.shape[1], *[picture.width] * picture.layers, picture.outputs]
+slide = round(picture.density / 100 * sum(below * above for below, above in zip(shape[:-1], shape[1:], strict=True)))
 chapter.remark(
     f"**What we see.** The slope is the paper's: from {rate('reused', 2, layers=2)} to {rate('reused', 16, layers=2)} with two hidden layers, from "
     f"{rate('reused', 2, layers=3)} to {rate('reused', 16, layers=3)} with three. The level is not: without copies (r = 1) the paper has "
@@ -680,7 +681,7 @@ high = max(np.ptp([of_task[merge] for merge in beyond.MERGES if merge >= 0.8]) f
 chapter.remark(
     f"**What we see.** The modularity threshold hardly matters: no task changes by more than {change:.2f}. Neither does the merge threshold from 0.8 on (by {high:.2f} at most). At 0.5 hierarchies are lost, "
     f"because levels are merged that should stay apart: the reused function falls from {at['reused'][0.9]:.2f} to {at['reused'][0.5]:.2f}, the task with three levels from "
-    f"{at['depth'][0.9]:.2f} to {at['depth'][0.5]:.2f}. So no choice of thresholds would bring our rates to the published ones."
+    f"{at['depth'][0.9]:.2f} to {at['depth'][0.5]:.2f}. So none of these thresholds would bring our rates to the published ones."
 )
 
 # %% [markdown]
