@@ -447,7 +447,7 @@ chapter.lines("N15", "N16", "N17", "N18")
 # %% tags=["remove-input"]
 (picture,) = [one for one in published.PICTURES if one.claim == 15]
 shape = [tasks.load("reused", outputs=2).inputs.shape[1], *[picture.width] * picture.layers, picture.outputs]
-slide = round(picture.density / 100 * sum(below * above for below, above in zip(shape[:-1], shape[1:], strict=True)))
+slide = round(picture.density / 100 * np.dot(shape[:-1], shape[1:]))
 chapter.remark(
     f"**What we see.** The slope is the paper's: from {rate('reused', 2, layers=2)} to {rate('reused', 16, layers=2)} with two hidden layers, from "
     f"{rate('reused', 2, layers=3)} to {rate('reused', 16, layers=3)} with three. The level is not: without copies (r = 1) the paper has "
