@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_check(commands)
     _add_verify(commands)
     _add_claims(commands)
+    _add_trials(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -259,6 +260,22 @@ def _claims(options: argparse.Namespace) -> None:
         print(f"{row.id:4} {row.verdict:14} {row.dataset:22} {row.statement}\n{'':42} {row.value} ({row.interval})")
         if row.caveat:
             print(f"{'':42} {row.caveat}")
+
+
+def _add_trials(commands: Any) -> None:
+    parser = commands.add_parser("trials", help="try the rules of claims on nulls and on planted positives")
+    parser.add_argument("study", nargs="?", help="such as biclustering (default: all)")
+    parser.set_defaults(run=_trials)
+
+
+def _trials(options: argparse.Namespace) -> None:
+    from companion import trials
+
+    for study in _studies(options):
+        found = trials.run(study)
+        trials.write(found)
+        for id, one in found.items():
+            print(f"{id:4} null: {trials.counted(one['null'])}; planted: {trials.counted(one['planted'])}", flush=True)
 
 
 def _with(dataset: str | None, options: argparse.Namespace) -> list[Study]:

@@ -1,4 +1,8 @@
-"""A verdict for every claim of a paper, by a rule that was fixed before the results were seen."""
+"""A verdict for every claim of a paper, by a rule.
+
+A rule reduces the record to *conditions*. Each is met, not met, or open, where an interval has both sides of its bar.
+The verdict follows from these alone, so that a rule can be tried on made-up numbers (:mod:`companion.trials`).
+"""
 
 from __future__ import annotations
 
@@ -13,22 +17,27 @@ from typing import Any, NamedTuple
 
 from companion import witness
 from companion.records import Cell, Results
+from modutils.statistics import Interval
 
-#: The four verdicts, from best to undecidable.
-VERDICTS = ("holds", "holds in part", "does not hold", "not testable")
+#: The verdicts: what a rule found, then what it could not.
+VERDICTS = ("holds", "holds in part", "does not hold", "undecided", "not testable")
+
+#: Whether a condition is met; None where its interval has both sides of the bar, or there is no interval.
+State = bool | None
 
 
 class Finding(NamedTuple):
     """What a rule found: a verdict, the number behind it with its interval, and why.
 
     ``verdict`` is one of :data:`VERDICTS`; ``value`` and ``interval`` are text with units and n; ``why`` is a sentence
-    or two for a reader who has seen only the claim.
+    or two for a reader who has seen only the claim. ``conditions`` are those of the rule, by name.
     """
 
     verdict: str
     value: str
     interval: str
     why: str
+    conditions: Mapping[str, State] = {}
 
 
 @dataclass(frozen=True)
@@ -104,27 +113,101 @@ class Claims:
         return iter(sorted(self._claims, key=lambda claim: (claim.id[:1], int(claim.id[1:]))))
 
 
-# --- verdicts that rules share ----------------------------------------------------------------------------------------
+# --- conditions and verdicts ------------------------------------------------------------------------------------------
 
 
-def all_of(*parts: bool) -> str:
-    """All parts true: holds; some: in part; none: does not hold."""
-    return "holds" if all(parts) else "holds in part" if any(parts) else "does not hold"
+def above(found: Interval, bar: float) -> State:
+    """Whether a whole interval lies above a bar (True), below it (False), or on both sides (None).
+
+    Examples
+    --------
+    >>> [above(Interval(0.5, low, high, 9), 0.4) for low, high in ((0.45, 0.55), (0.35, 0.65), (0.1, 0.3))]
+    [True, None, False]
+    """
+    return True if found.low > bar else False if found.high < bar else None
 
 
-def by_count(count: float, holds: float, part: float) -> str:
-    """Holds from ``holds`` successes on, in part from ``part`` on."""
-    return "holds" if count >= holds else "holds in part" if count >= part else "does not hold"
+def below(found: Interval, bar: float) -> State:
+    """The opposite of :func:`above`."""
+    return True if found.high < bar else False if found.low > bar else None
 
 
-def above(low: float, high: float, threshold: float) -> str:
-    """By a whole interval: holds if it lies at or above the threshold, in part if it straddles it."""
-    return "holds" if low >= threshold else "does not hold" if high < threshold else "holds in part"
+def within(found: Interval, margin: float) -> State:
+    """Equivalence: whether a whole interval lies in ±``margin`` (True), outside (False), or in both (None).
+
+    With a 95 % interval this is the test by two one-sided tests at 2.5 % each (Schuirmann 1987).
+    """
+    if -margin <= found.low and found.high <= margin:
+        return True
+    return False if found.low > margin or found.high < -margin else None
 
 
-def untestable(why: str) -> Finding:
-    """The record at hand cannot decide the claim, for this reason."""
-    return Finding("not testable", "no result", "", why)
+def every(*parts: State) -> State:
+    """Whether all parts are met: False as soon as one is not."""
+    return at_least(len(parts), parts)
+
+
+def at_least(count: int, parts: Iterable[State]) -> State:
+    """Whether so many parts are met: None if that depends on those that are open.
+
+    Examples
+    --------
+    >>> at_least(2, [True, True, None]), at_least(3, [True, True, None]), at_least(3, [True, False, None])
+    (True, None, False)
+    """
+    parts = list(parts)
+    met, open_ = sum(bool(part) for part in parts), sum(part is None for part in parts)
+    return True if met >= count else None if met + open_ >= count else False
+
+
+def decide(conditions: Mapping[str, State], *, holds: int | None = None, part: int = 1, needed: str = "") -> str:
+    """The verdict by how many conditions are met: it holds from ``holds`` on (else all), in part from ``part`` on.
+
+    Without the condition that is ``needed``, if any, nothing is left of the claim. What depends on conditions that are
+    open is undecided.
+
+    Examples
+    --------
+    >>> decide({"a": True, "b": False}), decide({"a": True, "b": None}), decide({"a": False, "b": None})
+    ('holds in part', 'undecided', 'undecided')
+    """
+    if needed and not conditions[needed]:
+        return "undecided" if conditions[needed] is None else "does not hold"
+    whole = at_least(len(conditions) if holds is None else holds, conditions.values())
+    if whole is None:
+        return "undecided"
+    some = at_least(part, conditions.values())
+    return "holds" if whole else "undecided" if some is None else "holds in part" if some else "does not hold"
+
+
+def finding(conditions: Mapping[str, State], value: str, interval: str, why: str, **bars: Any) -> Finding:
+    """A finding whose verdict is that of :func:`decide` with these bars."""
+    plain = {name: None if state is None else bool(state) for name, state in conditions.items()}
+    return Finding(decide(plain, **bars), value, interval, why, plain)
+
+
+def in_words(conditions: Mapping[str, State]) -> str:
+    """Which conditions are met, in the one form that is used for them.
+
+    Examples
+    --------
+    >>> in_words({"high": True, "wide": None, "deep": False})
+    '1 of 3 conditions: high; open: wide; not: deep'
+    """
+    names = {state: [name for name, own in conditions.items() if own is state] for state in (True, None, False)}
+    met = f"{len(names[True])} of {len(conditions)} conditions: {', '.join(names[True]) or 'none'}"
+    rest = (f"{word}: {', '.join(names[state])}" for word, state in (("open", None), ("not", False)) if names[state])
+    return "; ".join([met, *rest])
+
+
+def bounded(found: Interval, low: float = -1.0, high: float = 1.0) -> Interval:
+    """An interval cut to the range that its quantity has; the t interval of a correlation may leave it."""
+    return found._replace(low=max(found.low, low), high=min(found.high, high))
+
+
+def untestable(why: str, value: str = "no result", interval: str = "") -> Finding:
+    """The record at hand, or any other, cannot decide the claim, for this reason."""
+    return Finding("not testable", value, interval, why)
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
@@ -134,6 +217,7 @@ def untestable(why: str) -> Finding:
 class Verdict:
     """A claim with what was found: one row of the scoreboard. Fields as in :class:`Claim` and :class:`Finding`.
 
+    ``conditions`` says which are met, in words. ``tried`` says what the rule gave where the answer is known.
     ``dataset`` is the data set, and the regime where there are several. ``n`` has, for every stage that the rule looked
     at, how many cells are recorded and how many were planned. ``state`` is the worst of these stages' states.
     """
@@ -150,6 +234,13 @@ class Verdict:
     dataset: str = ""
     n: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     state: str = witness.STATES[0]
+    conditions: str = ""
+    tried: str = ""
+
+    @property
+    def parts(self) -> str:
+        """The conditions in words, where the verdict alone does not say which are met."""
+        return self.conditions if self.verdict in ("holds in part", "undecided") else ""
 
     @property
     def missing(self) -> str:
@@ -224,6 +315,7 @@ def evaluate(
                 dataset,
                 _counts(seen),
                 max((states[cell.study, cell.stage] for cell in seen), key=witness.STATES.index, default="current"),
+                in_words(found.conditions) if len(found.conditions) > 1 else "",
             )
         )
     return rows
@@ -254,8 +346,8 @@ def as_csv(rows: Sequence[Verdict]) -> str:
 
 #: Fields of `as_json` and `as_csv`, in their order.
 FIELDS = (
-    "id", "paper", "dataset", "statement", "published", "rule", "value", "interval", "n", "verdict", "why", "stages",
-    "state",
+    "id", "paper", "dataset", "statement", "published", "rule", "value", "interval", "n", "verdict", "conditions",
+    "why", "tried", "stages", "state",
 )  # fmt: skip
 
 

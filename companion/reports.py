@@ -15,8 +15,8 @@ from companion.records import Cell, Record, Results, form
 
 #: What the data sets are called in text.
 DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "digits", "cifar10": "CIFAR-10"}
-_MARKS = dict(zip(VERDICTS, ("●", "◐", "○", "–"), strict=True))
-_BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted"), strict=True))
+_MARKS = dict(zip(VERDICTS, ("●", "◐", "○", "?", "–"), strict=True))
+_BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "info", "muted"), strict=True))
 
 
 def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
@@ -36,7 +36,7 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
     for rows in zip(*lists, strict=True):
         first = rows[0]
         cells_of_row = "".join(
-            f"<td>{_badge(row)}<br>{escape(row.value)}<br><small>{escape(row.interval)}{_caveat(row)}</small></td>"
+            f"<td>{_badge(row)}<br>{escape(row.value)}<br><small>{escape(row.interval)}{_parts(row)}{_caveat(row)}</small></td>"
             for row in rows
         )
         lines.append(f"<tr><td><strong>{escape(first.id)}</strong> {escape(first.statement)}</td>{cells_of_row}</tr>")
@@ -59,18 +59,24 @@ def verdict_box(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
     first = next(iter(rows.values()))
     lines = "".join(
         f"<p>{escape(name)}: {_badge(row)} <strong>{escape(row.value)}</strong> "
-        f"{escape(_in_brackets(row.interval))}{_caveat(row)}{'<br>' + escape(row.why) if row is first else ''}</p>"
+        f"{escape(_in_brackets(row.interval))}{_parts(row)}{_caveat(row)}"
+        f"{'<br>' + escape(row.why) if row is first else ''}</p>"
         for name, row in rows.items()
     )
+    tried = f"<br>Tried: {escape(first.tried)}" if first.tried else ""
     return (
         f'<div class="admonition verdict"><p class="admonition-title">Claim {escape(id)}: {escape(first.statement)}</p>'
-        f"{lines}<p><small>Rule: {escape(first.rule)}</small></p></div>"
+        f"{lines}<p><small>Rule: {escape(first.rule)}{tried}</small></p></div>"
     )
 
 
 def _badge(row: Verdict) -> str:
     color = _BADGES[row.verdict]
     return f'<span class="sd-badge sd-bg-{color} sd-bg-text-{color}">{_MARKS[row.verdict]} {escape(row.verdict)}</span>'
+
+
+def _parts(row: Verdict) -> str:
+    return f"<br>{escape(row.parts)}" if row.parts else ""
 
 
 def _caveat(row: Verdict) -> str:

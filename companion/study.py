@@ -9,15 +9,16 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from IPython.display import HTML, Markdown
 
-from companion import claims, records, reports, sweeps
+from companion import claims, records, reports, sweeps, trials
 from companion.claims import Claim, Verdict
 from companion.records import Cell, RecordError, Results
+from companion.trials import Trial
 from companion.workers import Processes
 from modutils import data
 
@@ -42,6 +43,8 @@ class Study:
         Each with its rule.
     stages : mapping
         What each stage does, in words.
+    trials : mapping
+        For each claim how its rule is tried, or why it is not.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Study:
     evidence: Callable[[Results, str], Mapping[str, Callable[[], Any]]]
     claims: Iterable[Claim]
     stages: Mapping[str, str]
+    trials: Mapping[str, Trial | str] = field(default_factory=dict)
 
     def results(self, scale: str = "paper", folder: Path | None = None) -> Results:
         """The records of a scale's plan, in the committed record or in another folder; an unknown scale is an error."""
@@ -77,9 +81,12 @@ class Study:
         nothing = f"no record of {self.name} in {found.folder}; compute it: python -m companion run {self.name}"
         if not any(records.is_recorded(cell, found.folder) for cell in found.cells):
             raise RecordError(nothing)
-        judged = {}
+        judged, tried = {}, trials.read()
         for name in [dataset] if dataset else evidence:
-            rows = claims.evaluate(self.claims, evidence[name], results=found, dataset=name)
+            rows = [
+                replace(row, tried=trials.in_words(row.id, self.trials.get(row.id), tried))
+                for row in claims.evaluate(self.claims, evidence[name], results=found, dataset=name)
+            ]
             if any(there for row in rows for there, _ in row.n.values()):
                 judged[name] = rows
             elif dataset:
@@ -168,7 +175,7 @@ class Chapter:
         rows = next(iter(self.verdicts.values()))
         counts = Counter(row.verdict for row in rows)
         glue("n-claims", counts.total(), display=False)
-        keys = ("holds", "in-part", "not", "untestable")
+        keys = ("holds", "in-part", "not", "undecided", "untestable")
         for key, verdict in zip(keys, claims.VERDICTS, strict=True):
             glue(f"n-{key}", counts[verdict], display=False)
         for row in rows:

@@ -23,10 +23,11 @@
 # scores gather in blocks. A block pairs a group of units, the module, with the group of samples that it serves.
 #
 # The paper does this on MNIST and draws far-reaching conclusions. It prints no number: every result is a picture or
-# a sentence. This chapter turns each of them into a number with a rule that was fixed beforehand, and says what holds.
+# a sentence. This chapter turns each of them into a number with a rule, and says what holds. At hand was the paper's text and the authors'
+# page on the project; no code of theirs was found.
 #
 # In short: of {glue:text}`n-claims` claims, {glue:text}`n-holds` hold on {glue:text}`dataset`, {glue:text}`n-in-part` hold in part,
-# {glue:text}`n-not` do not hold, and {glue:text}`n-untestable` cannot be tested. The four that matter most:
+# {glue:text}`n-not` do not hold, {glue:text}`n-undecided` are undecided, and {glue:text}`n-untestable` cannot be tested. The four that matter most:
 #
 # | Claim | Verdict |
 # |---|---|
@@ -301,6 +302,10 @@ target = predicted
 told = attribution.neuron_sample_matrix(untrained, "act2", test_images, target=target)
 of_untrained = coclustering.spectral_cocluster(told, 10, **form)
 untrained_nmi = normalized_mutual_info_score(test_labels, of_untrained.column_labels)
+with_target = normalized_mutual_info_score(target, of_untrained.column_labels)
+print(
+    f"untrained network: NMI with the labels {untrained_nmi:.2f}, with the classes it was asked for {with_target:.2f}"
+)
 
 # %% tags=["remove-cell"]
 glue("live-untrained-nmi", untrained_nmi, display=False)
@@ -422,7 +427,7 @@ chapter.boxes("B10")
 # %% [markdown]
 # {numref}`fig-5b` is Figure 5b: always by module, but the modules come from the matrices of different attribution methods.
 
-# %% mystnb={"figure": {"name": "fig-5b", "caption": "**Figure 5b of the paper.** Accuracy while modules are removed, for modules from six attribution methods ({glue:text}`dataset`). DeepLIFT and integrated gradients differ by numerical and clustering noise only: here they are the same method ({ref}`sec-same`)."}, "image": {"alt": "Six curves of accuracy against the share of removed units, close to each other", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-5b", "caption": "**Figure 5b of the paper.** Accuracy while modules are removed (solid), for modules from six attribution methods ({glue:text}`dataset`). Dashed: greedy removal by the same method, which the paper does not show. DeepLIFT and integrated gradients differ by numerical and clustering noise only: here they are the same method ({ref}`sec-same`)."}, "image": {"alt": "Six solid and six dashed curves of accuracy against the share of removed units", "width": "100%"}} tags=["hide-input"]
 figures.removal_by_method(main)
 
 # %% tags=["remove-input"]
@@ -430,12 +435,12 @@ chapter.boxes("B11")
 
 # %% [markdown]
 # The rule asks for more than the paper did. A test that finds no difference has not shown that there is none; only an
-# equivalence test, with a margin fixed beforehand, can.
+# equivalence test can. Its margin must be wider than what k-means alone makes of one network, or two runs of one method would fail it.
 #
 # ## Claims
 #
-# Every claim with its verdict on each data set. The rules were fixed before the record was made, and intervals are over training
-# seeds. {doc}`/book/claims` has the rules in words and what lies behind each verdict.
+# Every claim with its verdict on each data set; intervals are over training seeds. {doc}`/book/claims` has the rules in words and what
+# lies behind each verdict, {doc}`/book/changes` which rules were changed after the record was made.
 
 # %% tags=["hide-input"]
 chapter.lines()
@@ -482,9 +487,9 @@ chapter.boxes("B8")
 # %% [markdown]
 # ### One module at a time
 #
-# The curves above remove modules on top of each other. {numref}`fig-lesions` removes a single module of ten and asks who suffers.
-# The answer is the strongest evidence for or against functional modules in this chapter, because it looks at what the network
-# does and not at the matrix that the modules were made from.
+# The curves above remove modules on top of each other. {numref}`fig-lesions` removes a single module of ten and asks who suffers. It looks at
+# what the network does. But which samples are a module's *own* is read from the matrix that the module was made from, and so nearly a class:
+# any group of units that does most for one class would hurt that class most. The box below says what this does to the claim.
 
 # %% mystnb={"figure": {"name": "fig-lesions", "caption": "Accuracy lost when one module alone is removed ({glue:text}`dataset`). (a) Points lost in each true class; rows and columns are sorted as in {numref}`fig-4`, so damage to a module's own class lies on the diagonal. (b) Points lost by a module's own samples, by all others, and by its own samples when as many random units are removed."}, "image": {"alt": "Table of accuracy lost by module and class, and three dots with intervals below it", "width": "100%"}} tags=["hide-input"]
 figures.lesions_by_class(main)
@@ -609,8 +614,8 @@ grid.grid_of_tests(record)
 # %% [markdown]
 # Which axis matters? The table compares, for four measures, the level of each axis with the lowest mean and the one with the
 # highest. A *block* is one setting of the other axes with one seed; differences are paired within blocks, with 95 % intervals. Blocks
-# share networks and data, and the two levels are picked from the data that they are compared on. So read differences and p-values
-# (Friedman's test, Wilcoxon's for two levels) as a ranking of the axes, not as proof.
+# share networks and data, and the two levels are picked from the data that they are compared on. So read the differences as a ranking of
+# the axes, and their intervals not as those over seeds, of which there are {glue:text}`grid-seeds`.
 
 # %% tags=["remove-input"]
 HTML(grid.effects(record))
@@ -683,7 +688,7 @@ HTML(reports.benchmarks("attribution", "coclustering", "lesions"))
 # %% [markdown]
 # ## What to take away
 #
-# *Do modules do something of their own?* {glue:text}`B13-value`. The claim: {glue:text}`B13-verdict`.
+# *Do modules matter for their own samples?* {glue:text}`B13-value`. The claim: {glue:text}`B13-verdict`.
 #
 # *Are they the parts that matter most?* {glue:text}`B10-value`; lower is worse for the network. The claim: {glue:text}`B10-verdict`.
 #
@@ -716,12 +721,12 @@ chapter.durations()
 # Open this page in JupyterLab (`make lab`, or the rocket above) and change three things.
 #
 # 1. **Ask a meaningless question.** In *A question to take along*, replace `target = predicted` by a random class for every image,
-#    `target = torch.randint(10, predicted.shape)`, and compare the clusters with these classes. The untrained network will
-#    group images by whatever you tell it.
+#    `target = torch.randint(10, predicted.shape)`. The cell prints how far its groups are these classes. Does an untrained network
+#    group images by whatever you tell it?
 # 2. **Use all the vectors.** Set `form = {"n_vectors": 9, "embedding": "unit", "seed": seed}`. Nothing else has changed:
 #    what does this do to purity? (For the curves, set the 6 to 39.)
-# 3. **Change the network.** Build it with `networks.cnn(image_size=8, activation="tanh")`, or look at `"act3"`. Is the matrix still
-#    sparse? Are there still blocks?
+# 3. **Change the network.** Build it with `networks.cnn(image_size=8, activation="tanh")`. Is the matrix still sparse? Are there still
+#    blocks?
 #
 # To compute every figure of this page anew on the small digits, set `scale = "quick"` in the first code cell, or run
 #

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import sys
 from functools import cache
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 
-from companion.claims import Verdict
+from companion.claims import VERDICTS, Verdict
 from conftest import CHAPTERS, ROOT
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
@@ -169,6 +170,31 @@ def test_claims_page_shows_rule_finding_and_reason(monkeypatch: pytest.MonkeyPat
     assert r"| [X1](#claim-X1) | Units \| \<b\>matter\</b\>. | {bdg-success}`holds` | 45 % (\[41, 49\]) |" in text
     for part in ("42 %", "above 40 %", "It is.", "It falls.", "(claim-X2)="):
         assert part in text
+
+
+def test_changed_rules_are_shown_with_both_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "extension")
+    import modules_book
+
+    now: dict[str, list[Verdict]] = {}
+    for verdict in modules_book.verdicts():
+        now.setdefault(verdict.id, []).append(verdict)
+    with (ROOT / "book" / "rule_changes.csv").open(encoding="utf-8", newline="") as file:
+        changes = list(csv.DictReader(file))
+    ids = [change["id"] for change in changes]
+    assert len(ids) == len(set(ids))
+    for change in changes:
+        rows, before = now.get(change["id"], []), change["verdicts"].split(" / ")
+        assert set(before) <= set(VERDICTS)
+        assert change["reason"].endswith(".")
+        if change["id"] == "N19":
+            assert not rows
+            continue
+        assert len(rows) == len(before)
+        assert (rows[0].rule, [row.verdict for row in rows]) != (change["rule"], before), change["id"]
+    text = "\n".join(modules_book.changes_markdown(modules_book.verdicts()))
+    assert "**[B13](#claim-B13): holds / holds → not testable / not testable**" in text
+    assert "**N19: holds → no row of its own**" in text
 
 
 def test_status_page_says_how_each_chapter_was_made(html: Path) -> None:

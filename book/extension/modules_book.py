@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import csv
 import json
 import re
 import shutil
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 EXECUTED = ROOT / "_executed"
 # Colours of sphinx-design; the words say the same.
-_BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "muted"), strict=True))
+_BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "info", "muted"), strict=True))
 
 
 def read_executed(text: str) -> nbformat.NotebookNode:
@@ -109,7 +110,30 @@ def claims_markdown(found: Iterable[Verdict]) -> list[str]:
                 f"- *Ours:* {_ours(row)}",
                 f"- *Why:* {_text(row.why)}",
             ]
+            lines += [f"- *Conditions:* {_text(row.parts)}"] if row.parts else []
+            lines += [f"- *Tried:* {_text(row.tried)}"] if row.tried else []
         lines.append("")
+    return lines
+
+
+def changes_markdown(found: Iterable[Verdict]) -> list[str]:
+    """Every rule that was changed: both rules, both verdicts, when and why, from ``book/rule_changes.csv``."""
+    now: dict[str, list[Verdict]] = {}
+    for row in found:
+        now.setdefault(row.id, []).append(row)
+    lines = []
+    with (ROOT / "book" / "rule_changes.csv").open(encoding="utf-8", newline="") as file:
+        for change in csv.DictReader(file):
+            rows = now.get(change["id"], [])
+            after = " / ".join(row.verdict for row in rows) or "no row of its own"
+            link = f"[{change['id']}](#claim-{change['id']})" if rows else change["id"]
+            lines += [
+                "",
+                f"**{link}: {_text(change['verdicts'])} → {_text(after)}**",
+                f"- *Changed:* {_text(change['date'])}. {_text(change['reason'])}",
+                f"- *Before:* {_text(change['rule'])}",
+                *([f"- *Now:* {_text(rows[0].rule)}"] if rows else []),
+            ]
     return lines
 
 
@@ -144,6 +168,13 @@ class ScalingTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         return _parse(self, scaling_markdown())
+
+
+class RuleChanges(SphinxDirective):
+    """``{rule-changes}``: see `changes_markdown`."""
+
+    def run(self) -> list[nodes.Node]:
+        return _parse(self, changes_markdown(verdicts()))
 
 
 class ClaimsTable(SphinxDirective):
@@ -221,6 +252,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("status-table", StatusTable)
     app.add_directive("scaling-table", ScalingTable)
     app.add_directive("claims-table", ClaimsTable)
+    app.add_directive("rule-changes", RuleChanges)
     app.connect("config-inited", _configure)
     app.connect("autodoc-process-docstring", _own_footnotes)
     app.add_css_file("book.css")

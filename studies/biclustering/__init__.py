@@ -1,7 +1,7 @@
 """Lu & Ester (2019), "Checking Functional Modularity in DNN By Biclustering Task-specific Hidden Neurons"."""
 
 from companion.study import Study
-from studies.biclustering import cells, claims
+from studies.biclustering import cells, claims, trials
 
 STUDY = Study(
     "biclustering",
@@ -18,4 +18,5 @@ STUDY = Study(
         "compare": "other clusterings",
         "extend": "extension grid",
     },
+    trials=trials.TRIALS,
 )

@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
 from companion import records, reports
 from companion.records import RecordError, Results
@@ -137,9 +136,9 @@ _MEASURES: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
 def effects(results: Results) -> str:
     """How much each axis of the grid matters, as an HTML table.
 
-    For every measure and axis: the levels with the lowest and the highest mean, their mean paired difference with a
-    95 % interval, and the p-value of Friedman's test over all levels (Wilcoxon's for two). A block is one setting of
-    the other axes and one seed. Blocks that share a network or data are not independent: read p-values as a ranking.
+    For every measure and axis: the levels with the lowest and the highest mean, and their mean paired difference with a
+    95 % interval over blocks. A block is one setting of the other axes and one seed. Blocks share networks and data and
+    are not independent, so there is no p-value.
     """
     seeds = complete_seeds(results)
     rows = []
@@ -159,16 +158,12 @@ def effects(results: Results) -> str:
                 continue
             values = np.array([[block[level] for level in levels] for block in blocks.values()])
             low, high = values.mean(0).argmin(), values.mean(0).argmax()
-            if len(levels) == 2:
-                p = stats.wilcoxon(values[:, 0], values[:, 1]).pvalue
-            else:
-                p = stats.friedmanchisquare(*values.T).pvalue
             gap = mean_interval(values[:, high] - values[:, low])
             names = [_LEVELS.get(levels[index], levels[index]) for index in (low, high)]
             ends = [f"{name} {values[:, index].mean():.3f}" for name, index in zip(names, (low, high), strict=True)]
-            rows.append((measure, words, *ends, str(gap), f"{p:.1g}"))
+            rows.append((measure, words, *ends, str(gap)))
     rows = [tuple(re.sub(r"-(?=\d)", "−", text) for text in row) for row in rows]
-    head = ("Measure", "Axis", "Lowest mean", "Highest mean", f"Difference, {len(blocks)} blocks or more", "p")
+    head = ("Measure", "Axis", "Lowest mean", "Highest mean", f"Difference, {len(blocks)} blocks or more")
     return reports.table(head, rows)
 
 

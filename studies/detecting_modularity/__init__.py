@@ -1,7 +1,7 @@
 """Hod et al. (2021): are the parts of a graph partition important and coherent?"""
 
 from companion.study import Study
-from studies.detecting_modularity import cells, claims
+from studies.detecting_modularity import cells, claims, trials
 
 STUDY = Study(
     "detecting_modularity",
@@ -17,4 +17,5 @@ STUDY = Study(
         "penalised": "train with the penalty, and test",
         "pictures": "images that drive sub-clusters",
     },
+    trials=trials.TRIALS,
 )

@@ -1,7 +1,7 @@
 """Neural sculpting: the hierarchy of a task in what pruning leaves of a network (Patil, Michael & Dovrolis 2023)."""
 
 from companion.study import Study
-from studies.neural_sculpting import cells, claims
+from studies.neural_sculpting import cells, claims, trials
 
 STUDY = Study(
     "neural_sculpting",
@@ -14,4 +14,5 @@ STUDY = Study(
         "vary": "the same with one setting of the training changed, seven ways",
         "digits": "sculpt one network on pairs of digits",
     },
+    trials=trials.TRIALS,
 )

@@ -27,7 +27,8 @@ class Found(NamedTuple):
     """A sculpted network on a Boolean task, the sparsest of its grid.
 
     ``density`` is a share, ``sizes`` are the units of every layer that lie on a path from an input to an output,
-    ``verdicts`` those of :func:`recovery.verdicts`, all False where every run of the grid failed.
+    ``verdicts`` those of :func:`recovery.verdicts`, all False where every run of the grid failed; ``resolved`` is
+    success, or, on the deepest task with two hidden layers, that both output functions are told apart as well.
     """
 
     task: str
@@ -78,6 +79,8 @@ def _detected(params: str, width: int, layers: int, folder: Path) -> Found:
     masks = cells.unflat(values["masks"], values["sizes"])
     labels = hierarchy.detect_modules(masks)
     verdicts = recovery.verdicts(task, labels)
+    # Who tells apart more than the depth needs has found all that it needs.
+    verdicts["resolved"] = verdicts["success"] or (cell.params["task"] == "depth" and layers == 2 and both(verdicts))
     if values["all_failed"]:
         verdicts = dict.fromkeys(verdicts, False)
     return Found(
@@ -96,6 +99,11 @@ def _detected(params: str, width: int, layers: int, folder: Path) -> Found:
         masks,
         labels,
     )
+
+
+def both(verdicts: dict[str, bool]) -> bool:
+    """Whether the groups of inputs and those of outputs are modules."""
+    return verdicts["inputs"] and verdicts["outputs"]
 
 
 def rate(found: Sequence[Found], verdict: str = "success") -> Interval:

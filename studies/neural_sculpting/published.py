@@ -40,6 +40,11 @@ PICTURES = tuple(
 DIGIT_PICTURES = {
     row["layers"]: (row["density"], _sizes(row["sizes"])) for row in table("neural_sculpting", "published_digits")
 }
+#: The same: of how many networks, and how many of them show each digit as a module, and three output modules.
+DIGIT_COUNTS = {
+    row["layers"]: (row["networks"], row["apart"], row["outputs"])
+    for row in table("neural_sculpting", "published_digits")
+}
 #: Copies of each of the two output functions.
 REUSE = (1, 2, 4, 6, 8)
 

@@ -1,7 +1,6 @@
 """Was the task's hierarchy found? The criteria of the chapter, for modules of a sculpted network.
 
-The slides report success rates without the rule behind them; these criteria reproduce their rates on the networks that
-the authors published (up to the cells that the page names).
+The slides report success rates without the rule behind them; these criteria are ours.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Lange, Rolnick & Kording (2022), "Clustering units in neural networks: upstream vs downstream information"."""
 
 from companion.study import Study
-from studies.upstream_downstream import cells, claims
+from studies.upstream_downstream import cells, claims, evidence, trials
 
 STUDY = Study(
     "upstream_downstream",
     cells.plan,
-    claims.evidence_of,
+    evidence.evidence_of,
     claims.CLAIMS,
     stages={
         "train": "train all networks of a run",
@@ -18,4 +18,5 @@ STUDY = Study(
         "follow": "modules along training",
         "strong": "the strongest penalties, trained on",
     },
+    trials=trials.TRIALS,
 )

@@ -32,6 +32,15 @@ def test_one_claim_with_its_rule() -> None:
     soup = BeautifulSoup(reports.verdict_box({"MNIST": [_verdict("B1")]}, "B1"), "html.parser")
     assert "Rule: p < 0.01" in soup.text
     assert "because A & B" in soup.text
+    assert "Tried" not in soup.text
+    row = replace(
+        _verdict("B1", "undecided"), conditions="1 of 2 conditions: a; open: b", tried="on a null: holds 1 of 9"
+    )
+    soup = BeautifulSoup(reports.verdict_box({"MNIST": [row]}, "B1"), "html.parser")
+    assert "? undecided" in soup.text
+    assert "1 of 2 conditions: a; open: b" in soup.text
+    assert "Tried: on a null: holds 1 of 9" in soup.text
+    assert "conditions" not in reports.verdict_box({"MNIST": [replace(row, verdict="holds")]}, "B1")
     with pytest.raises(ValueError, match="id='B9' is no claim; there are B1"):
         reports.verdict_box({"MNIST": [_verdict("B1")]}, "B9")
 

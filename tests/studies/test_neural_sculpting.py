@@ -196,7 +196,7 @@ def test_a_network_comes_back_with_its_modules(results: Results) -> None:
     assert all((a == b).all() for a, b in zip(alone.network.masks, one.masks, strict=True))
     assert one.edges == sum(int(mask.sum()) for mask in one.masks)
     assert one.density == one.edges / 768
-    assert one.verdicts == recovery.verdicts(task, one.labels)
+    assert one.verdicts == recovery.verdicts(task, one.labels) | {"resolved": True}
     assert one.sizes == tuple(int((labels >= 0).sum()) for labels in one.labels)
     assert evidence.networks(results, "separable", 4, layers=3) == []
     assert evidence.networks(results, "depth", 4) == []
@@ -251,7 +251,7 @@ def test_digit_networks_know_their_halves(results: Results) -> None:
 
 
 def _network(task: str, layers: int = 2, **changes: Any) -> Found:
-    verdicts = dict.fromkeys(("inputs", "hidden", "outputs", "success"), True)
+    verdicts = dict.fromkeys(("inputs", "hidden", "outputs", "success", "resolved"), True)
     masks = [np.zeros((24, 4), dtype=bool), np.zeros((24, 24), dtype=bool), np.zeros((4, 24), dtype=bool)]
     base = Found(task, 4, 24, layers, 0, 5.0, 0.5, 16 / 768, 16, (4, 4, 2, 4), False, verdicts, masks, [])
     return base._replace(**changes)
@@ -278,7 +278,7 @@ class Planted(Evidence):
 
 def _some(task: str, right: int, n: int, layers: int = 2, verdict: str = "success") -> list[Found]:
     good = _network(task, layers)
-    bad = good._replace(verdicts={**good.verdicts, verdict: False, "success": False})
+    bad = good._replace(verdicts={**good.verdicts, verdict: False, "success": False, "resolved": False})
     return [good] * right + [bad] * (n - right)
 
 
@@ -286,13 +286,17 @@ def _decide(number: int, of: Evidence) -> str:
     return next(claim for claim in claims.CLAIMS if claim.id == f"N{number}").decide(of).verdict
 
 
-def test_there_are_27_claims_in_order() -> None:
-    assert [claim.id for claim in claims.CLAIMS] == [f"N{number}" for number in range(1, 28)]
+#: N19 repeats N6.
+IDS = [f"N{number}" for number in range(1, 28) if number != 19]
+
+
+def test_there_are_26_claims_in_order() -> None:
+    assert [claim.id for claim in claims.CLAIMS] == IDS
 
 
 @pytest.mark.parametrize(
     ("right", "expected"),
-    [(36, "holds"), (34, "holds"), (33, "holds in part"), (27, "holds in part"), (26, "does not hold")],
+    [(36, "holds"), (35, "holds"), (33, "undecided"), (27, "undecided"), (20, "does not hold")],
 )
 def test_exemplars_are_counted(right: int, expected: str) -> None:
     assert _decide(1, Planted({"separable": _some("separable", right, 36)})) == expected
@@ -301,17 +305,17 @@ def test_exemplars_are_counted(right: int, expected: str) -> None:
 @pytest.mark.parametrize(
     ("counts", "inputs", "expected"),
     [
-        ((0, 12, 11), 12, "holds"),
-        ((0, 12, 9), 12, "holds in part"),  # the slide's count holds, one depth does not
-        ((0, 8, 9), 12, "holds in part"),
-        ((0, 7, 7), 12, "does not hold"),
-        ((0, 12, 11), 3, "does not hold"),  # networks with one hidden layer count by their inputs
+        ((0, 60, 60), 60, "holds"),
+        ((0, 60, 6), 60, "holds in part"),  # one depth alone
+        ((0, 40, 55), 60, "undecided"),
+        ((0, 10, 10), 10, "does not hold"),
+        ((0, 60, 60), 3, "holds in part"),  # networks with one hidden layer count by their inputs
     ],
 )
 def test_the_reused_function_is_counted_twice(counts: tuple[int, ...], inputs: int, expected: str) -> None:
-    deep = [one for layers, right in zip((2, 3), counts[1:], strict=True) for one in _some("reused", right, 12, layers)]
+    deep = [one for layers, right in zip((2, 3), counts[1:], strict=True) for one in _some("reused", right, 60, layers)]
     shallow = [
-        one._replace(verdicts={**one.verdicts, "success": False}) for one in _some("reused", inputs, 12, 1, "inputs")
+        one._replace(verdicts={**one.verdicts, "success": False}) for one in _some("reused", inputs, 60, 1, "inputs")
     ]
     assert _decide(2, Planted({"reused": [*shallow, *deep]})) == expected
 
@@ -320,7 +324,8 @@ def test_the_reused_function_is_counted_twice(counts: tuple[int, ...], inputs: i
     ("edges", "sizes", "expected"),
     [
         ((16, 17, 16, 16), (4, 4, 2, 4), "holds"),
-        ((18, 18, 19, 20), (4, 4, 2, 4), "holds"),  # two more than the slide's 16
+        ((18, 18, 18, 20), (4, 4, 2, 4), "holds"),  # a median of two more than the slide's 16
+        ((16, 19, 19, 20), (4, 4, 2, 4), "holds in part"),  # however far our seeds are apart
         ((19, 20, 19, 20), (4, 4, 2, 4), "holds in part"),
         ((16, 17, 16, 16), (4, 3, 3, 4), "holds in part"),
         ((13, 13, 12, 11), (4, 3, 3, 4), "does not hold"),
@@ -345,7 +350,7 @@ def test_the_depth_pictures_also_need_their_modules() -> None:
 
 
 def _overlaps(hidden: int, outputs: dict[int, list[int]], inputs: int = 10) -> Planted:
-    """Ten networks for every overlap and reuse."""
+    """Forty networks for every overlap and reuse; counts of ten, four times each."""
     planted = {}
     for overlap in range(5):
         for place, reuse in enumerate(published.REUSE):
@@ -356,7 +361,8 @@ def _overlaps(hidden: int, outputs: dict[int, list[int]], inputs: int = 10) -> P
                 "outputs": outputs[overlap][place] if overlap > 2 else 10,
             }
             planted[name, 2 * reuse] = [
-                _network(name)._replace(verdicts={what: i < count for what, count in right.items()}) for i in range(10)
+                _network(name)._replace(verdicts={what: i < 4 * count for what, count in right.items()})
+                for i in range(40)
             ]
     return Planted(planted)
 
@@ -368,9 +374,10 @@ def _overlaps(hidden: int, outputs: dict[int, list[int]], inputs: int = 10) -> P
         (4, {3: [5, 6, 6, 7, 8], 4: [2, 3, 4, 5, 6]}, 10, "holds in part"),
         (1, {3: [8, 7, 7, 6, 5], 4: [2, 3, 4, 5, 6]}, 10, "holds in part"),
         (4, {3: [2, 2, 2, 2, 2], 4: [5, 5, 5, 5, 5]}, 10, "does not hold"),
+        (4, {3: [6, 6, 6, 6, 6], 4: [2, 3, 4, 5, 6]}, 5, "does not hold"),
     ],
 )
-def test_separability_has_four_parts(hidden: int, outputs: dict[int, list[int]], inputs: int, expected: str) -> None:
+def test_separability_has_five_parts(hidden: int, outputs: dict[int, list[int]], inputs: int, expected: str) -> None:
     assert _decide(14, _overlaps(hidden, outputs, inputs)) == expected
 
 
@@ -406,6 +413,11 @@ def test_reuse_needs_the_trend_and_the_level(two: list[int], three: list[int], e
 def test_depth_needs_the_trend_and_the_level(three: list[int], four: list[int], expected: str) -> None:
     of = _by_reuse("depth", {2: [12, 12, 12, 10], 3: three, 4: four}, published.REUSE[1:])
     assert _decide(24, of) == expected
+    more = {
+        key: [one._replace(verdicts=one.verdicts | {"success": False}) if one.layers == 2 else one for one in found]
+        for key, found in of.planted.items()
+    }
+    assert _decide(24, Planted(more)) == expected  # who tells the output functions apart as well counts as right
     assert _decide(24, Planted()) == "not testable"
 
 
@@ -424,12 +436,12 @@ def _digit(
 
 def test_digits_need_depth_for_their_modules() -> None:
     depths = (2, 3, 4, 5)
-    assert _decide(25, Planted(digits=[_digit(d, inputs=d >= 4) for d in depths])) == "holds"
-    assert _decide(25, Planted(digits=[_digit(d, inputs=False) for d in depths])) == "holds in part"
-    graded = [_digit(d, inputs=False, outputs=False, sided=0.2 * d) for d in depths]
-    assert _decide(25, Planted(digits=graded)) == "holds in part"
-    flat = [_digit(d, inputs=False, outputs=False, sided=0.5, null=0.6) for d in depths]
-    assert _decide(25, Planted(digits=flat)) == "does not hold"
+    many = [d for d in depths for _ in range(8)]
+    assert _decide(25, Planted(digits=[_digit(d, inputs=d >= 4) for d in many])) == "holds"
+    assert _decide(25, Planted(digits=[_digit(d, inputs=False) for d in many])) == "holds in part"
+    assert _decide(25, Planted(digits=[_digit(d, inputs=d >= 4) for d in depths])) == "undecided"
+    # Nothing but one module of all is no part of the claim, nor does it help that units are one-sided.
+    assert _decide(25, Planted(digits=[_digit(d, inputs=False, outputs=False) for d in many])) == "does not hold"
     assert _decide(25, Planted(digits=[_digit(2, inputs=False)])) == "not testable"
 
 
@@ -446,16 +458,17 @@ def test_pixels_left_are_counted_and_placed() -> None:
     middle[4:24, 4:24] = True
     inside = np.where(np.hstack([middle, middle]).ravel(), 0, -1)
     half = _digit(2, inputs=True, labels=[inside], sizes=(800, 83, 12, 3))
-    assert _decide(27, Planted(digits=[half])) == "holds"
+    assert _decide(27, Planted(digits=[half] * 2)) == "holds"
+    assert _decide(27, Planted(digits=[half])) == "undecided"
     outside = np.where(inside == 0, -1, 0)
-    assert _decide(27, Planted(digits=[half._replace(labels=[outside])])) == "holds in part"
+    assert _decide(27, Planted(digits=[half._replace(labels=[outside])] * 2)) == "holds in part"
     few = half._replace(labels=[outside], sizes=(100, 83, 12, 3))
-    assert _decide(27, Planted(digits=[few])) == "does not hold"
+    assert _decide(27, Planted(digits=[few] * 2)) == "does not hold"
 
 
-def test_the_committed_record_decides_all_27() -> None:
+def test_the_committed_record_is_enough_for_every_rule() -> None:
     (rows,) = STUDY.judge().values()
-    assert [row.id for row in rows] == [f"N{number}" for number in range(1, 28)]
+    assert [row.id for row in rows] == IDS
     assert all(row.value and row.why and row.rule and row.published for row in rows)
     assert not [row.id for row in rows if row.verdict == "not testable"]
 

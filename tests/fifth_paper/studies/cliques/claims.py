@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from companion.claims import Claims, Finding, all_of
+from companion.claims import Claims, Finding, above, below, finding
 from companion.records import Results
 from modutils.statistics import mean_interval
 
@@ -20,12 +20,12 @@ def evidence_of(results: Results, scale: str) -> dict[str, Callable[[], Results]
     "X1",
     "Cliques are found <as they are> where few edges join them, and lost where most do.",
     published="invented",
-    rule="Agreement with the planted cliques: interval above 0.9 with few edges, below it with many. In part with one.",
+    rule="Agreement with the planted cliques: interval above 0.9 with few edges, below it with many.",
 )
 def _x1(of: Results) -> Finding:
     few, many = (mean_interval(of.numbers("search", "similarity", joined=joined)) for joined in (0.05, 0.6))
-    return Finding(
-        all_of(few.low > 0.9, many.high < 0.9),
+    return finding(
+        {"few edges": above(few, 0.9), "many edges": below(many, 0.9)},
         f"agreement {few.mean:.2f} with few edges, {many.mean:.2f} with many",
         f"[{few.low:.2f}, {few.high:.2f}] and [{many.low:.2f}, {many.high:.2f}], n = {few.n} each",
         "Three cliques of eight.",

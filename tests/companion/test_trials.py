@@ -1,0 +1,78 @@
+"""Trials of rules: what is kept is what the rules give now, and every claim has a trial, or a reason for none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from companion import study, trials
+from companion.records import RecordError
+from companion.trials import Trial
+
+LARGE = Trial("zeros", "ones", lambda of, rng, planted: "holds" if planted or rng.random() < of else "undecided", 50)
+
+
+@pytest.mark.parametrize("name", study.names())
+def test_every_claim_is_tried_or_says_why_not(name: str) -> None:
+    one = study.load(name)
+    assert set(one.trials) == {claim.id for claim in one.claims} != set()
+    assert all(isinstance(trial, Trial) or trial.endswith(".") for trial in one.trials.values())
+
+
+@pytest.mark.parametrize("name", study.names())
+def test_what_is_kept_is_what_the_rules_give(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first draws of each; the whole run is `python -m companion trials`."""
+    one = study.load(name)
+    kept = trials.read()
+    evidence = next(iter(one.evidence(one.results(), "paper").values()))()
+    for id, trial in one.trials.items():
+        if isinstance(trial, Trial):
+            assert all(len(kept[id][which]) == trial.times for which in ("null", "planted")), id
+            if trial.note is None:  # else it is made from networks that are trained here
+                first = trials.outcome(id, trial, evidence, times=2)
+                assert all(kept[id][which].startswith(verdicts) for which, verdicts in first.items()), id
+
+
+def test_no_rule_that_decides_holds_on_its_null() -> None:
+    verdicts = {row.id: row.verdict for name in study.names() for row in next(iter(study.load(name).judge().values()))}
+    kept = trials.read()
+    assert {id for id, one in kept.items() if one["null"].count("0") > 0.05 * len(one["null"])} == {"B13", "M3"}
+    assert verdicts["B13"] == verdicts["M3"] == "not testable"
+    weak = {id for id, one in kept.items() if one["planted"].count("0") < 0.8 * len(one["planted"])}
+    assert weak == set()
+
+
+def test_outcomes_are_drawn_alike_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODUTILS_RESULTS", str(tmp_path))
+    assert trials.read() == {}
+    assert trials.in_words("X1", LARGE, {}) == "not yet: python -m companion trials"
+    found = trials.outcome("X1", LARGE, 0.2)
+    assert found == trials.outcome("X1", LARGE, 0.2)
+    assert found["planted"] == "0" * 50
+    assert 3 <= found["null"].count("0") <= 20
+    assert found != trials.outcome("X2", LARGE, 0.2)
+    trials.write({"X2": found})
+    trials.write({"X1": found | {"note": "So."}})
+    assert list(trials.read()) == ["X1", "X2"]
+    words = trials.in_words("X1", LARGE, trials.read())
+    count = found["null"].count("0")
+    assert words == (
+        f"on a null (zeros) holds {count} of 50, undecided {50 - count}; "
+        "on a planted positive (ones) holds 50 of 50. So."
+    )
+    assert trials.in_words("X1", "No need.", {}) == "No need."
+    assert trials.in_words("X1", None, {}) == ""
+    trials.path().write_text(json.dumps({"X1": {"null": "07", "planted": "0"}}))
+    with pytest.raises(RecordError, match=r"trials\.json has no outcomes of trials"):
+        trials.read()
+
+
+def test_a_verdict_says_how_its_rule_was_tried() -> None:
+    rows = {row.id: row for row in next(iter(study.load("upstream_downstream").judge().values()))}
+    assert rows["U1"].tried.startswith("on a null (")
+    assert "holds 200 of 200" in rows["U1"].tried
+    assert rows["U24"].tried == "Cannot fail."
+    assert np.unique([bool(row.tried) for row in rows.values()]).tolist() == [True]
