@@ -284,6 +284,8 @@ def test_planted_modules_are_found_in_any_order_scale_and_kind(seed: int, k: int
     given_x = KINDS[kind](x * 10.0 ** rng.integers(-30, 30))
     found = coclustering.spectral_cocluster(given_x, k, seed=seed)
     assert adjusted_rand_score(found.row_labels, rows) == adjusted_rand_score(found.column_labels, columns) == 1
+    again = coclustering.spectral_cocluster(given_x, k, seed=seed)
+    np.testing.assert_array_equal(found.column_labels, again.column_labels)
     graph = KINDS[kind](
         np.where(rows[:, None] == rows, 1.0, 0.02) * (lambda u: u + u.T)(rng.uniform(0.5, 1, (8 * k, 8 * k)))
     )
