@@ -178,7 +178,7 @@ def find_modules(
 
     By default: several runs of Leiden, each followed by an iterated local search (two modules share their units anew,
     merge or are halved, or some units go elsewhere; then single units move while Q rises), until three agree on the
-    best Q or twelve are done; then the Monte Carlo chain of the paper from the best, and its refinement.
+    best Q or eight are done; then the Monte Carlo chain of the paper from the best, and its refinement.
 
     A step of the chain picks a unit at random, evaluates Q for its move to every module and to a new one, remembers
     the best partition of all evaluated so far, and draws the move it makes with probability proportional to
