@@ -9,6 +9,7 @@ random numbers come to it from the host, so that a seed means the same on every 
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,26 @@ def quality(edges: Tensor, labels: Tensor, resolution: float = 1.0) -> Tensor:
     members = (labels[..., None] == names[names >= 0]).to(edges.dtype)
     inside = (members * (edges @ members)).sum((1, 2))
     return inside - resolution * (edges.sum(2)[:, None] @ members).square().sum((1, 2))
+
+
+def spectral(edges: Tensor) -> Tensor:
+    """Labels (m, n) by repeated splits, as `modutils.modularity.spectral_modules`."""
+    labels = torch.full(edges.shape[:2], -1, device=edges.device)
+    for one, row in zip(edges, labels, strict=True):
+        strength = one.sum(1)
+        B = one - torch.outer(strength, strength)
+        everyone = (strength >= _UNUSED).nonzero()[:, 0]
+        row[everyone], count = 0, 1
+        queue = deque([everyone] if len(everyone) else [])
+        while queue:
+            members = queue.popleft()
+            vector = torch.linalg.eigh(B[members][:, members]).eigenvectors[:, -1]
+            plus = vector * vector[vector.abs().argmax()].sign() > -1e-12
+            kept, moved = members[plus], members[~plus]
+            if len(moved) and -2 * B[kept][:, moved].sum() > _RISE:
+                row[moved], count = count, count + 1
+                queue.extend((kept, moved))
+    return _renumbered(labels)
 
 
 def find(edges: Tensor, *, restarts: int, resolution: float, k: int | None, seed: int) -> Tensor:

@@ -134,7 +134,7 @@ def spectral_modules(A: Any) -> Modules:
 
     Parameters
     ----------
-    A : array, shape (n, n) or (m, n, n)
+    A : array or Tensor, shape (n, n) or (m, n, n)
         One matrix or a stack, as in `modularity`.
 
     Returns
@@ -155,6 +155,9 @@ def spectral_modules(A: Any) -> Modules:
     >>> spectral_modules([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]])
     Modules(labels=array([0, 0, 1, 1]), q=0.5)
     """
+    if _on_accelerator(A):
+        tensors = _lockstep.scaled(A)
+        return _on_device(A, tensors, _lockstep.spectral(tensors), 1.0)
     stack = _scaled(A)
     labels = np.full(stack.shape[:2], -1, dtype=np.int64)
     for scaled, row in zip(stack, labels, strict=True):
@@ -178,7 +181,7 @@ def find_modules(
 
     By default: several runs of Leiden, each followed by an iterated local search (two modules share their units anew,
     merge or are halved, or some units go elsewhere; then single units move while Q rises), until three agree on the
-    best Q or twelve are done; then the Monte Carlo chain of the paper from the best, and its refinement.
+    best Q or eight are done; then the Monte Carlo chain of the paper from the best, and its refinement.
 
     A step of the chain picks a unit at random, evaluates Q for its move to every module and to a new one, remembers
     the best partition of all evaluated so far, and draws the move it makes with probability proportional to
@@ -256,8 +259,7 @@ def find_modules(
             raise ValueError(f'start={start!r} needs the CPU; on {A.device} use "leiden", or A.cpu()')
         tensors = _lockstep.scaled(A)
         names = _lockstep.find(tensors, restarts=restarts, resolution=resolution, k=k, seed=seed)
-        heights = _lockstep.quality(tensors, names, resolution)
-        return Modules(names[0], float(heights[0])) if A.ndim == 2 else Modules(names, heights)
+        return _on_device(A, tensors, names, resolution)
     stack = _scaled(A)
     labels = np.full(stack.shape[:2], -1, dtype=np.int64)
     for index, (scaled, row) in enumerate(zip(stack, labels, strict=True)):
@@ -294,6 +296,11 @@ def find_modules(
 
 def _on_accelerator(A: Any) -> bool:
     return isinstance(A, Tensor) and A.device.type != "cpu"
+
+
+def _on_device(A: Tensor, edges: Tensor, labels: Tensor, resolution: float) -> Modules:
+    q = _lockstep.quality(edges, labels, resolution)
+    return Modules(labels[0], float(q[0])) if A.ndim == 2 else Modules(labels, q)
 
 
 def _check_resolution(resolution: float) -> None:

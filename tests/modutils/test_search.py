@@ -17,7 +17,7 @@ from test_modularity import GRAPHS, adjacency, gram, partitions
 from benchmarks.module_search import blocks, cliques, lfr, rivals
 from modutils import _lockstep, _search
 from modutils import modularity as library
-from modutils.modularity import find_modules, modularity
+from modutils.modularity import find_modules, modularity, spectral_modules
 
 SMALL = {
     **{name: adjacency(name) for name in GRAPHS},
@@ -184,6 +184,14 @@ def test_q_in_torch_equals_numpy() -> None:
             np.testing.assert_allclose(q, expected, rtol=0, atol=1e-14)
 
 
+def test_spectral_splits_in_torch_equal_numpy() -> None:
+    stack = np.stack([gram(40, seed) for seed in range(4)])
+    stack[1, 3] = stack[1, :, 3] = 0
+    stack[3] = 0
+    labels = _lockstep.spectral(_lockstep.scaled(torch.as_tensor(stack)))
+    np.testing.assert_array_equal(labels, spectral_modules(stack).labels)
+
+
 @pytest.mark.slow
 def test_lockstep_reaches_the_same_bar() -> None:
     names = ["karate", "karate weighted"], ["ring of six K5", "dense 30", "sparse 30"], ["similarities 0"]
@@ -251,6 +259,7 @@ def test_an_accelerator_is_searched_where_it_is(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(found.labels, torch.Tensor)
     assert found.q == pytest.approx(expected.q, abs=1e-12)
     assert find_modules(torch.stack([A, A])).labels.shape == (2, 10)
+    assert spectral_modules(A).q <= found.q
     with pytest.raises(ValueError, match="start='spectral' needs the CPU"):
         find_modules(A, start="spectral")
     monkeypatch.undo()
