@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from modutils.units import layer_activations
 from modutils.visualization import Visualization, feature_visualization
 
 
@@ -162,3 +163,35 @@ def test_what_an_activation_function_is_given(wrap: Callable[[nn.Module], nn.Mod
     after = feature_visualization(model, "act2", SETS["dense"], SHAPE, steps=5)
     torch.testing.assert_close(given.images, dense.images)
     assert not torch.allclose(given.images, after.images)
+
+
+@pytest.mark.parametrize("units", ["element", "channel"])
+def test_sets_are_of_elements_or_channels(units: str) -> None:
+    model = _network()
+    found = feature_visualization(model, "conv", [[0], [1, 2]], SHAPE, units=units, steps=3)
+    values = layer_activations(model, "conv", found.images, units=units).abs()
+    expected = [float(values[0, 0]), float(values[1, [1, 2]].sum())]
+    np.testing.assert_allclose(found.scores, expected, rtol=1e-5)
+    last = values.shape[1]
+    with pytest.raises(ValueError, match=f"units {last} ... {last} are named; the layer has 0 ... {last - 1}"):
+        feature_visualization(model, "conv", [[last]], SHAPE, units=units, steps=1)
+    with pytest.raises(ValueError, match="units='filter' is unknown"):
+        feature_visualization(model, "conv", [[0]], SHAPE, units="filter", steps=1)
+
+
+class Named(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.inner(x)}
+
+
+def test_output_picks_the_logits() -> None:
+    model = _network()
+    named = Named(model).eval()
+    found = feature_visualization(named, "inner.conv", [[0]], SHAPE, steps=2, output=lambda given: given["logits"])
+    assert torch.equal(found.logits, feature_visualization(model, "conv", [[0]], SHAPE, steps=2).logits)
+    with pytest.raises(ValueError, match=r"model gives a dict for 1 samples; .* Give output="):
+        feature_visualization(named, "inner.conv", [[0]], SHAPE, steps=2)
