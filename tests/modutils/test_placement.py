@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from modutils import _arrays, graphs, similarity, spectral
 from modutils.agreement import chance_similarities, element_similarities
+from modutils.attribution import attribute, neuron_sample_matrix
 from modutils.coclustering import (
     block_mass,
     block_summary,
@@ -37,6 +38,7 @@ from modutils.coherence import (
 )
 from modutils.partitions import permutation_test
 from modutils.statistics import effect_size, holm, partition_scores, rank_p_value, rank_p_values
+from modutils.units import layer_activations
 
 K = 3
 rng = np.random.default_rng(0)
@@ -264,3 +266,28 @@ def test_no_device_is_named_in_a_formula(call: Callable[[Tensor], Tensor]) -> No
     with FakeTensorMode():
         found = call(torch.empty(12, 7, dtype=torch.float64, device="cuda"))
         assert found.device.type == "cuda"
+
+
+@pytest.mark.parametrize(
+    "describe",
+    [
+        lambda model, x: layer_activations(model, "1", x),
+        lambda model, x: layer_activations(model, "1", x, units="channel"),
+        lambda model, x: neuron_sample_matrix(model, "1", x),
+        lambda model, x: attribute(model, "1", x, method="conductance", target="all"),
+        lambda model, x: attribute(model, "1", x, method="guided_backprop", target=1),
+    ],
+    ids=["activations", "of channels", "matrix", "to all classes", "to one class"],
+)
+def test_descriptions_lie_where_the_network_is(describe: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 4)).double().eval()
+    images = torch.randn(20, 1, 8, 8).double()
+    expected = describe(model, images)
+    with accelerator() as put:
+        for part in model.modules():
+            for name, parameter in list(part.named_parameters(recurse=False)):
+                setattr(part, name, nn.Parameter(put(parameter.detach())))
+        found = describe(model, put(images))
+        assert found.device == PRETENDED
+    np.testing.assert_allclose(_plain(found), expected, rtol=1e-10, atol=1e-12)
