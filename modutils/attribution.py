@@ -128,7 +128,8 @@ def attribute(
         For an argument that cannot be used; the text names it, its value and what would do.
     CompletenessError
         If the attributions by `deeplift`, `conductance` or `integrated_gradients` do not sum to
-        :math:`f_y(x) - f_y(x')`, measured by the largest such change of any logit or by the sizes of the attributions.
+        :math:`f_y(x) - f_y(x')`, measured by the largest such change of any logit, or by half the sum of the sizes of
+        the attributions where they cancel.
         Then something above the layer is beyond the method (such as a product of two activations under DeepLIFT),
         something bypasses the layer, or there are too few steps.
 
