@@ -11,7 +11,7 @@ from companion.claims import State, decide
 from companion.trials import Trial
 from modutils import spectral, statistics
 from studies.detecting_modularity import cells, claims, proxies
-from studies.detecting_modularity.claims import LEVEL, PUBLISHED, group, m8_network, most
+from studies.detecting_modularity.claims import LEVEL, PUBLISHED, group_state, m8_network, most
 from studies.detecting_modularity.evidence import GROUPS, UNTRAINED, Evidence, Tested
 
 INTERVALS = "Not tried: 95 % intervals over seeds against bars. At its bar a condition is met in 2.5 cases of 100."
@@ -77,7 +77,7 @@ def _networks(of: Evidence, rng: np.random.Generator, planted: bool, n: int) -> 
 
 def _group(found: Sequence[Numbers], statistic: str, nothing: float = 0.0, level: float = LEVEL) -> State:
     p_values, effects = zip(*(one[statistic] for one in found), strict=True)
-    return group(p_values, effects, nothing, level)
+    return group_state(p_values, effects, nothing, level)
 
 
 def _m1(of: Evidence, rng: np.random.Generator, planted: bool) -> str:

@@ -636,7 +636,7 @@ def _u22(of: Evidence) -> Finding:
     "U23",
     "At large L1 only raw downstream measures agree moderately with upstream ones.",
     published="about 0.5 against 0.3 (Fig. S5, read off)",
-    rule=("At the strongest L1 with enough runs: interval of raw minus normalised above 0, and of raw above 0.4."),
+    rule="At the strongest L1 with enough runs: interval of raw minus normalised above 0, and of raw above 0.4.",
 )
 def _u23(of: Evidence) -> Finding:
     place = of.last("l1")
