@@ -453,7 +453,7 @@ def _m1(of: Evidence) -> Finding:
     fisher = {NAMES[group]: [one.fisher(GLOBAL, "importance") for one in found] for group, found in plain.items()}
     whole = [one.permutation(GLOBAL, "importance") for found in plain.values() for one in found]
     return finding(
-        {name: significant(p[name], extra[name]) for name in p},
+        {name.removeprefix("plain, "): significant(p[name], extra[name]) for name in p},
         "; ".join(f"{name}: Fisher p {_range(numbers)}" for name, numbers in fisher.items()),
         "; ".join(f"{name}: extra drop {found.mean:.2f} points {found.text('.2f')}" for name, found in extra.items()),
         f"Combined p: {_listed(p)}. Whole partitions among permuted ones: p ≤ 0.05 for "

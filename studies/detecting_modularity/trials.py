@@ -14,8 +14,8 @@ from studies.detecting_modularity import cells, claims, proxies
 from studies.detecting_modularity.claims import LEVEL, PUBLISHED, group_state, m8_network, most
 from studies.detecting_modularity.evidence import GROUPS, UNTRAINED, Evidence, Tested
 
-INTERVALS = "Not tried: 95 % intervals over seeds against bars. At its bar a condition is met in 2.5 cases of 100."
-SIGNS = "Not tried: the same sign in every network; by chance so in 1 of 8 for three seeds."
+INTERVALS = "no: 95 % intervals over seeds against bars. At its bar a condition is met in 2.5 cases of 100."
+SIGNS = "no: the same sign in every network; by chance so in 1 of 8 for three seeds."
 Numbers = dict[str, tuple[float, float]]  # by statistic: p-value and effect of one partition of one network
 
 
@@ -141,6 +141,6 @@ TRIALS: dict[str, Trial | str] = {
     "M6": Trial(RANDOM, TRUE, _m6, times=100),
     "M7": Trial(RANDOM, TRUE, _m7),
     "M8": Trial(RANDOM, TRUE, _m8),
-    "M9": "A trial itself: of the p-values on random partitions and untrained networks.",
-    "M10": "A trial itself: of the statistics on true modules.",
+    "M9": "a trial itself: of the p-values on random partitions and untrained networks.",
+    "M10": "a trial itself: of the statistics on true modules.",
 }
