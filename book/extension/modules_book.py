@@ -131,9 +131,12 @@ def changes_markdown(found: Iterable[Verdict]) -> list[str]:
                 "",
                 f"**{link}: {_text(change['verdicts'])} → {_text(after)}**",
                 f"- *Changed:* {_text(change['date'])}. {_text(change['reason'])}",
-                f"- *Before:* {_text(change['rule'])}",
-                *([f"- *Now:* {_text(rows[0].rule)}"] if rows else []),
             ]
+            if rows and rows[0].rule == change["rule"]:
+                lines.append(f"- *Rule, in the same words:* {_text(change['rule'])}")
+            else:
+                lines.append(f"- *Before:* {_text(change['rule'])}")
+                lines += [f"- *Now:* {_text(rows[0].rule)}"] if rows else []
     return lines
 
 

@@ -103,7 +103,9 @@ def significant(p: float, effect: Interval, nothing: float = 0.0, level: float =
     return every(p <= level or None, above(effect, nothing))
 
 
-def group(p_values: Sequence[float], effects: Sequence[float], nothing: float = 0.0, level: float = LEVEL) -> State:
+def group_state(
+    p_values: Sequence[float], effects: Sequence[float], nothing: float = 0.0, level: float = LEVEL
+) -> State:
     """The same by one p-value and one effect for each network."""
     return significant(
         statistics.bates(np.maximum(p_values, 1e-300)), statistics.mean_interval(effects), nothing, level
@@ -142,7 +144,7 @@ def _c1(of: Evidence) -> Finding:
     "C2",
     "Trained MLPs are more clusterable than their own weights shuffled.",
     published="z = −4.5 (MNIST), −5.4 (Fashion-MNIST); all 10 networks below all 50 shuffles",
-    rule=("Interval of z below 0, and all networks but one below all shuffles."),
+    rule="Interval of z below 0, and all networks but one below all shuffles.",
     paper=FILAN,
 )
 def _c2(of: Evidence) -> Finding:
@@ -209,7 +211,7 @@ def c3_conditions(ncut: np.ndarray, z: np.ndarray, lowest: int) -> dict[str, Sta
     "C4",
     "Dropout makes networks more clusterable, above all pruned ones.",
     published="pruned with dropout z = −24.0, −24.7; unpruned −3.0, −10.7 (MNIST, Fashion-MNIST)",
-    rule=("Paired against networks without dropout, the interval of z lies below 0, unpruned and pruned."),
+    rule="Paired against networks without dropout, the interval of z lies below 0, unpruned and pruned.",
     paper=FILAN,
 )
 def _c4(of: Evidence) -> Finding:
@@ -357,7 +359,7 @@ def _mean_accuracy(of: Evidence, kind: str) -> str:
     "C9",
     "A differentiable penalty on clusterability lowers the n-cut at little cost.",
     published="n-cut 10.02 → 8.93, accuracy 0.957 → 0.959; z −0.5 → +2.7 (3 × 64 units on 7×7 MNIST)",
-    rule=("Paired over seeds, the interval of the n-cut lies below 0, and that of accuracy above −1 point."),
+    rule="Paired over seeds, the interval of the n-cut lies below 0, and that of accuracy above −1 point.",
     paper=FILAN,
 )
 def _c9(of: Evidence) -> Finding:
@@ -439,7 +441,7 @@ def _excess(networks: Sequence[Tested], which: str) -> Interval:
     "M1",
     "Partitions by weights alone contain groups of units that are more important than random ones.",
     published="Fisher p 3e-9 to 4e-7 (MNIST), 2e-7 to 9e-5 (Fashion-MNIST), pruned, k = 12; accuracy ratio 1.02–1.20",
-    rule=("Plain networks, trained and pruned: combined p ≤ 0.05 and the interval of the extra drop above 0."),
+    rule="Plain networks, trained and pruned: combined p ≤ 0.05 and the interval of the extra drop above 0.",
 )
 def _m1(of: Evidence) -> Finding:
     groups = _groups(of)
@@ -451,7 +453,7 @@ def _m1(of: Evidence) -> Finding:
     fisher = {NAMES[group]: [one.fisher(GLOBAL, "importance") for one in found] for group, found in plain.items()}
     whole = [one.permutation(GLOBAL, "importance") for found in plain.values() for one in found]
     return finding(
-        {name: significant(p[name], extra[name]) for name in p},
+        {name.removeprefix("plain, "): significant(p[name], extra[name]) for name in p},
         "; ".join(f"{name}: Fisher p {_range(numbers)}" for name, numbers in fisher.items()),
         "; ".join(f"{name}: extra drop {found.mean:.2f} points {found.text('.2f')}" for name, found in extra.items()),
         f"Combined p: {_listed(p)}. Whole partitions among permuted ones: p ≤ 0.05 for "

@@ -11,11 +11,11 @@ from companion.claims import State, decide
 from companion.trials import Trial
 from modutils import spectral, statistics
 from studies.detecting_modularity import cells, claims, proxies
-from studies.detecting_modularity.claims import LEVEL, PUBLISHED, group, m8_network, most
+from studies.detecting_modularity.claims import LEVEL, PUBLISHED, group_state, m8_network, most
 from studies.detecting_modularity.evidence import GROUPS, UNTRAINED, Evidence, Tested
 
-INTERVALS = "Not tried: 95 % intervals over seeds against bars. At its bar a condition is met in 2.5 cases of 100."
-SIGNS = "Not tried: the same sign in every network; by chance so in 1 of 8 for three seeds."
+INTERVALS = "no: 95 % intervals over seeds against bars. At its bar a condition is met in 2.5 cases of 100."
+SIGNS = "no: the same sign in every network; by chance so in 1 of 8 for three seeds."
 Numbers = dict[str, tuple[float, float]]  # by statistic: p-value and effect of one partition of one network
 
 
@@ -77,7 +77,7 @@ def _networks(of: Evidence, rng: np.random.Generator, planted: bool, n: int) -> 
 
 def _group(found: Sequence[Numbers], statistic: str, nothing: float = 0.0, level: float = LEVEL) -> State:
     p_values, effects = zip(*(one[statistic] for one in found), strict=True)
-    return group(p_values, effects, nothing, level)
+    return group_state(p_values, effects, nothing, level)
 
 
 def _m1(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
@@ -141,6 +141,6 @@ TRIALS: dict[str, Trial | str] = {
     "M6": Trial(RANDOM, TRUE, _m6, times=100),
     "M7": Trial(RANDOM, TRUE, _m7),
     "M8": Trial(RANDOM, TRUE, _m8),
-    "M9": "A trial itself: of the p-values on random partitions and untrained networks.",
-    "M10": "A trial itself: of the statistics on true modules.",
+    "M9": "a trial itself: of the p-values on random partitions and untrained networks.",
+    "M10": "a trial itself: of the statistics on true modules.",
 }

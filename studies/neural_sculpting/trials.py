@@ -9,8 +9,8 @@ from companion.trials import Trial
 from studies.neural_sculpting import claims, published
 from studies.neural_sculpting.claims import QUESTIONS, Evidence
 
-COUNTS = "Not tried: shares with binomial intervals against bars, or counts against published ones."
-PICTURES = "Not tried: numbers of single networks against those of a slide."
+COUNTS = "no: shares with binomial intervals against bars, or counts against published ones."
+PICTURES = "no: numbers of single networks against those of a slide."
 
 
 def _n14(of: Evidence, rng: np.random.Generator, planted: bool) -> str:

@@ -636,7 +636,7 @@ def _u22(of: Evidence) -> Finding:
     "U23",
     "At large L1 only raw downstream measures agree moderately with upstream ones.",
     published="about 0.5 against 0.3 (Fig. S5, read off)",
-    rule=("At the strongest L1 with enough runs: interval of raw minus normalised above 0, and of raw above 0.4."),
+    rule="At the strongest L1 with enough runs: interval of raw minus normalised above 0, and of raw above 0.4.",
 )
 def _u23(of: Evidence) -> Finding:
     place = of.last("l1")
@@ -779,10 +779,10 @@ def _row_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 )
 def _u27(of: Evidence) -> Finding:
     verdicts = {
-        "dropout lowers Q, refuted by U1": _u1(of).verdict,
-        "L2 has no effect, by U6": _u6(of).verdict,
-        "L1 raises Q more than L2 does, by U7": _u7(of).verdict,
-        "all measures find the same modules, by U15": _u15(of).verdict,
+        "“dropout lowers Q” (U1)": _u1(of).verdict,
+        "“L2 has no effect” (U6)": _u6(of).verdict,
+        "“L1 raises Q more than L2” (U7)": _u7(of).verdict,
+        "“all measures find the same modules” (U15)": _u15(of).verdict,
     }
     conditions = {
         name: True if verdict == "holds" else None if verdict == "undecided" else False
@@ -793,7 +793,7 @@ def _u27(of: Evidence) -> Finding:
         f"{_met(conditions)} of 4 expectations are refuted",
         f"n = {len(of.runs.seeds)}",
         "An expectation is refuted where the claim against it holds: "
-        + "; ".join(f"{name} ({verdict})" for name, verdict in verdicts.items())
+        + "; ".join(f"{name}: {verdict}" for name, verdict in verdicts.items())
         + ".",
         part=2,
     )

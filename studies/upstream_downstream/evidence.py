@@ -98,10 +98,12 @@ class Evidence:
     def peak(self, kind: str, *, leave_out: int | None = None) -> np.ndarray:
         """Q at the strength where its mean over runs is highest, minus Q of the plain network; (R, 8).
 
-        Strengths of which too few runs are left do not count, nor does the column to leave out.
+        Strengths of which too few runs are left do not count, nor does the column to leave out; without any other
+        there is no gain.
         """
         gains = self.q - self.q[:, [self.runs.plain]]
-        places = [place for place in self.well_kept(kind) if place not in (self.runs.plain, leave_out)]
+        kept = [place for place in self.well_kept(kind) if place not in (self.runs.plain, leave_out)]
+        places = kept or [self.runs.plain]
         best = np.nanmean(gains[:, places], axis=0).argmax(0)
         return np.stack([gains[:, places[place], j] for j, place in enumerate(best)], axis=1)
 

@@ -10,10 +10,8 @@ from modutils import statistics
 from studies.upstream_downstream import claims
 from studies.upstream_downstream.evidence import CROSS, WITHIN, Evidence, welch
 
-INTERVALS = (
-    "Not tried: 95 % intervals against bars. At its bar a condition is met, or not met, in 2.5 cases of 100 each."
-)
-COUNTS = "Not tried: counts against published counts."
+INTERVALS = "no: 95 % intervals against bars. At its bar a condition is met, or not met, in 2.5 cases of 100 each."
+COUNTS = "no: counts against published counts."
 
 
 def _dropout_noise(of: Evidence, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -86,6 +84,6 @@ TRIALS: dict[str, Trial | str] = {
         _u15,
     ),
     "U20": Trial("untrained networks in the place of trained ones", "the same with 0.05 more", _u20),
-    "U24": "Cannot fail.",
-    "U27": "Not tried by itself: it follows from U1, U6, U7 and U15.",
+    "U24": "no: it cannot fail.",
+    "U27": "no: it follows from U1, U6, U7 and U15.",
 }

@@ -57,9 +57,8 @@ def test_evaluate_keeps_order_and_refuses_bad_rows() -> None:
 def test_verdicts_follow_from_conditions(states: list[bool | None], bars: dict[str, Any], expected: str) -> None:
     conditions = {str(place): state for place, state in enumerate(states)}
     assert claims.decide(conditions, **bars) == expected
-    found = claims.finding(
-        {name: None if s is None else np.bool_(s) for name, s in conditions.items()}, "", "", "", **bars
-    )
+    of_numpy: dict[str, Any] = {name: None if state is None else np.bool_(state) for name, state in conditions.items()}
+    found = claims.finding(of_numpy, "", "", "", **bars)
     assert found.verdict == expected
     assert found.conditions == conditions
 
@@ -323,9 +322,10 @@ def test_the_former_rule_of_lesions(own: float, other: float, random: float, met
 
 def _space(p: list[float], share: float) -> Planted:
     test = {"value": 0.2, "null_mean": 0.1, "z": 3.0}
-    numbers = {"neighbours:all/value": _near(share, 0.002), "neighbours:all/null_mean": _near(0.1, 0)}
+    place = "paper/space/neighbours:all"
+    numbers: dict[str, Any] = {f"{place}/value": _near(share, 0.002), f"{place}/null_mean": _near(0.1, 0)}
     return Planted(
-        **{f"paper/space/{name}": values for name, values in numbers.items()},
+        **numbers,
         structure=[{"paper": {"space": {"neighbours:all": test | {"p_holm": value}}}} for value in p],
     )
 
