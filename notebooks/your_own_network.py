@@ -114,8 +114,10 @@ from modutils import coclustering, modularity, spectral
 by_coclustering = coclustering.spectral_cocluster(scores, 4, seed=seed).row_labels
 by_modularity = modularity.find_modules(alike, seed=seed).labels
 by_cut = spectral.spectral_clusters(correlated, 4, seed=seed)
+# Labels come back as what was given, here tensors.
+by_coclustering, by_modularity, by_cut = map(np.asarray, (by_coclustering, by_modularity, by_cut))
 for found in (by_coclustering, by_modularity, by_cut):
-    print(np.asarray(found))
+    print(found)
 
 # %% [markdown]
 # ## Test the modules
@@ -233,9 +235,11 @@ print(spectral.spectral_clusters(graphs.correlation_graph(features), 3))
 #
 # ## Try it
 #
-# 1. **Test what you did not look for.** Replace `by_modularity` in the test by `by_cut`. Which of the two is more selective?
-# 2. **Shuffle.** Replace it by `np.random.default_rng(0).permutation(by_modularity)`. Are the p values now spread over 0 to 1, as they should be?
-# 3. **Another layer.** Set `layer = "blocks.1"`, with 16 channels. Are its modules as selective as those of the last block?
+# 1. **Test another partition.** In *Test the modules* replace `permutation_test([by_modularity]` by `permutation_test([by_cut]`. Which of the
+#    two is more selective?
+# 2. **Shuffle it.** Replace it by `permutation_test([np.random.default_rng(0).permutation(by_modularity)]`. The p values should now be anything
+#    between 0 and 1, and the values those of the random sets.
+# 3. **Look at another layer.** Set `layer = "blocks.1"`, which has 16 channels. Are its modules as selective as those of the last block?
 #
 # To compute every figure of this page anew on digits, set `scale = "quick"` in the first code cell, or run
 #

@@ -31,6 +31,7 @@ SMALL = {
         {"sculpting.sculpt(task, [24, 24], how, seeds=[seed])": "sculpting.sculpt(task, [24, 24], how, **ONE)"},
         ("idea = tasks.load",),
     ),
+    "your_own_network": ({"epochs=10": "epochs=6"}, ("inspect",)),
     "detecting_modularity": (
         {'"epochs": 40': '"epochs": 3', "shuffles=30": "shuffles=3"},
         ("rng.random((above, below))", "proxies.subjects", "in tested", "seen_by ="),
@@ -191,3 +192,27 @@ def test_detecting_modularity_a_network_of_ones_own() -> None:
     shape = units.run(model, model[3], images[:1])[0][0].shape
     sets = [units.channel_elements(shape, own) for own in (channels, random)]
     assert lesions.correct_counts(model, model[3], images, labels, sets).shape == (2, 10)
+
+
+def test_your_own_network_another_partition() -> None:
+    old, new = "permutation_test([by_modularity]", "permutation_test([by_cut]"
+    assert f"replace `{old}` by `{new}`" in text_of("your_own_network")
+    names = live("your_own_network", (old, new))
+    assert sorted(names["tested"].size) == sorted(np.unique(names["by_cut"], return_counts=True)[1])
+
+
+def test_your_own_network_shuffled() -> None:
+    new = "permutation_test([np.random.default_rng(0).permutation(by_modularity)]"
+    assert f"Replace it by `{new}`" in text_of("your_own_network")
+    names = live("your_own_network", ("permutation_test([by_modularity]", new))
+    values = names["tested"].values["lost"]
+    p = np.mean(values[:, 1:-1] >= values[:, :1], axis=1)
+    assert ((0 < p) & (p <= 1)).all()
+    shuffled = np.random.default_rng(0).permutation(names["by_modularity"])
+    assert not np.array_equal(shuffled, names["by_modularity"])
+
+
+def test_your_own_network_another_layer() -> None:
+    assert 'Set `layer = "blocks.1"`, which has 16 channels' in text_of("your_own_network")
+    names = live("your_own_network", ('layer = "blocks.2"', 'layer = "blocks.1"'))
+    assert len(names["by_modularity"]) == 16
