@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from conftest import ROOT
-from modutils import graphs, hierarchy, lesions, spectral, units
+from modutils import graphs, hierarchy, lesions, spectral
 
 #: What makes the part of a chapter that runs live small, and the cells that no exercise needs.
 SMALL = {
@@ -180,7 +180,7 @@ def test_detecting_modularity_other_clusters_and_another_graph() -> None:
 def test_detecting_modularity_a_network_of_ones_own() -> None:
     text = text_of("detecting_modularity")
     assert all(f"`{name}`" in text for name in ("graphs.layer_weights(model)", "lesions.correct_counts"))
-    assert "`units.channel_elements` of `modutils`" in text
+    assert 'with `units="channel"`' in text
     torch.manual_seed(0)
     layers = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 10)
     model = nn.Sequential(*layers).eval()
@@ -189,9 +189,8 @@ def test_detecting_modularity_a_network_of_ones_own() -> None:
     channels = np.flatnonzero(of_layer == of_layer[0])
     random = np.random.default_rng(0).choice(8, len(channels), replace=False)
     images, labels = torch.rand(30, 1, 8, 8), np.arange(30) % 10
-    shape = units.run(model, model[3], images[:1])[0][0].shape
-    sets = [units.channel_elements(shape, own) for own in (channels, random)]
-    assert lesions.correct_counts(model, model[3], images, labels, sets).shape == (2, 10)
+    counts = lesions.correct_counts(model, model[3], images, labels, [channels, random], units="channel")
+    assert counts.shape == (2, 10)
 
 
 def test_your_own_network_another_partition() -> None:
