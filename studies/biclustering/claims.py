@@ -394,8 +394,8 @@ def _b11(of: Setting) -> Finding:
 )
 def _b12(of: Setting) -> Finding:
     pairs = [f"{a}|{b}" for a, b in combinations(INDEPENDENT, 2)]
-    rows = {pair: of.share("describe", "agreement", pair, "rows") for pair in pairs}
-    columns = {pair: of.share("describe", "agreement", pair, "columns") for pair in pairs}
+    rows = {pair: of.interval("describe", "agreement", pair, "rows") for pair in pairs}
+    columns = {pair: of.interval("describe", "agreement", pair, "columns") for pair in pairs}
     rho = [of.numbers("describe", "agreement", pair, "spearman").mean() for pair in pairs]
     row, column = min(rows.values(), key=lambda i: i.mean), min(columns.values(), key=lambda i: i.mean)
     return finding(
