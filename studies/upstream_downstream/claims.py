@@ -3,8 +3,8 @@
 A run is the unit of replication: n counts runs, and settings are compared within a run. Networks below 80 % test
 accuracy are left out. Unless a row says otherwise a value is averaged over both hidden layers, Q is that of the best
 partition found, and intervals are 95 % t intervals over runs. The rules were committed before the record was made;
-those of U7, U10, U13, U16, U24 and U27 were changed after it, and the page "How the rules changed" says how. A function
-``…_conditions`` takes numbers, one row a run, and is what trials run.
+which of them were changed after it, and why, is in ``book/rule_changes.csv``. A function ``…_conditions`` takes
+numbers, one row a run, and is what trials run.
 """
 
 from __future__ import annotations
