@@ -258,6 +258,8 @@ def _claims(options: argparse.Namespace) -> None:
         return
     for row in found:
         print(f"{row.id:4} {row.verdict:14} {row.dataset:22} {row.statement}\n{'':42} {row.value} ({row.interval})")
+        if row.parts:
+            print(f"{'':42} {row.parts}")
         if row.caveat:
             print(f"{'':42} {row.caveat}")
 

@@ -427,7 +427,7 @@ chapter.boxes("B10")
 # %% [markdown]
 # {numref}`fig-5b` is Figure 5b: always by module, but the modules come from the matrices of different attribution methods.
 
-# %% mystnb={"figure": {"name": "fig-5b", "caption": "**Figure 5b of the paper.** Accuracy while modules are removed (solid), for modules from six attribution methods ({glue:text}`dataset`). Dashed: greedy removal by the same method, which the paper does not show. DeepLIFT and integrated gradients differ by numerical and clustering noise only: here they are the same method ({ref}`sec-same`)."}, "image": {"alt": "Six solid and six dashed curves of accuracy against the share of removed units", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-5b", "caption": "**Figure 5b of the paper.** Accuracy while modules are removed (thick, with bands), for modules from six attribution methods ({glue:text}`dataset`). Thin: greedy removal by the same method, which the paper does not show. DeepLIFT and integrated gradients differ by numerical and clustering noise only: here they are the same method ({ref}`sec-same`)."}, "image": {"alt": "Six thick and six thin curves of accuracy against the share of removed units", "width": "100%"}} tags=["hide-input"]
 figures.removal_by_method(main)
 
 # %% tags=["remove-input"]

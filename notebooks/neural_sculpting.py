@@ -465,7 +465,7 @@ chapter.remark(
 # %% mystnb={"figure": {"name": "fig-ns-depth", "caption": "The same task in networks with four, three and two hidden layers of 48 units before pruning (top to bottom), 4 outputs. With two hidden layers there is no layer for the middle module: two input modules and one above are all that can be shown."}, "image": {"alt": "Three rows, each with the graph of a task with five modules on the left and a pruned network on the right", "width": "100%"}} tags=["hide-input"]
 figures.picture_sheet(record, (21, 22, 23), height=2.9)
 
-# %% mystnb={"figure": {"name": "fig-ns-depth-rates", "caption": "Share of networks that show all modules that their depth can show: three with two hidden layers, five with more. Filled: ours, with 95 % intervals. Hollow and dashed: published."}, "image": {"alt": "Curves of success against reuse for two, three and four hidden layers, ours and published", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-depth-rates", "caption": "Share of networks that show all modules that their depth can show: three with two hidden layers (or four, where both output functions are told apart), five with more. Filled: ours, with 95 % intervals. Hollow and dashed: published."}, "image": {"alt": "Curves of success against reuse for two, three and four hidden layers, ours and published", "width": "100%"}} tags=["hide-input"]
 figures.depth_rates(record)
 
 # %% tags=["remove-input"]
@@ -479,9 +479,10 @@ chapter.remark(
     "**What we see.** Input modules are always found: "
     f"{rate('depth', 4, 'inputs')} networks with 4 outputs. What is harder is to find the middle module as *one* module of its own: its units often split, so with three hidden "
     f"layers only {rate('depth', 4, layers=3)} networks show exactly five modules (paper: {published.DEPTH_RATES[3][1]:.2f}), with four "
-    f"{rate('depth', 4, layers=4)} ({published.DEPTH_RATES[4][1]:.2f}). With two hidden layers our rate falls with "
-    f"reuse, and for a reason that is no failure: with 16 outputs {rate('depth', 16, 'outputs', layers=2)} networks tell the two output functions apart as well, which is more "
-    "than the three modules that this depth must show. The rule of N24 counts them as right."
+    f"{rate('depth', 4, layers=4)} ({published.DEPTH_RATES[4][1]:.2f}). With two hidden layers fewer "
+    f"networks show exactly three modules as reuse grows, from {rate('depth', 4, layers=2)} to {rate('depth', 16, layers=2)}, and for a reason that is no "
+    f"failure: with 16 outputs {rate('depth', 16, 'outputs', layers=2)} tell the two output functions apart as well, which is more than this depth must "
+    "show. Figure and rule count these as right."
 )
 
 # %% [markdown]

@@ -410,7 +410,8 @@ glue("live-number", modularity.effective_number(modules), display=False)
 # %%
 from companion.published import table
 from companion.study import open_chapter
-from studies.upstream_downstream import STUDY, beyond, claims, drawing, runs
+from studies.upstream_downstream import STUDY, beyond, drawing, evidence, runs
+from studies.upstream_downstream.modularity_claims import u2_conditions
 
 chapter = open_chapter(STUDY, scale, recompute=recompute, columns=1)
 record = chapter.results
@@ -431,7 +432,7 @@ glue("restarts", cells.SEARCH[dataset][1], display=False)
 glue("search-steps", cells.SEARCH[dataset][0], display=False)
 glue("self", float(np.nanmean(main.of("self_similarity"))), display=False)
 glue("self-untrained", float(main.fresh["self_similarity"].mean()), display=False)
-on = claims.Evidence(record, main).strong()
+on = evidence.Evidence(record, main).strong()
 glue("n-strong", len(on["q"]) if on else 0, display=False)
 glue("n-early", len(early.seeds), display=False)
 glue("n-runs", len(main.seeds), display=False)
@@ -480,11 +481,11 @@ chapter.boxes("U1", "U2", "U3")
 q_of = dict(zip(cells.MEASURES, main.of("q").mean(axis=2).T, strict=True))  # measure: networks × runs
 cov, i_sens = (q_of[name, "raw"].T for name in ("covariance", "input_sensitivity"))
 weak, strong = main.places("dropout")[0], main.places("dropout")[-1]
-strong_l2 = claims.Evidence(record, main).last("l2")
+strong_l2 = evidence.Evidence(record, main).last("l2")
 downstream = np.mean([q_of[name, "raw"] for name in cells.ORDER[:2]], axis=0).T
 published_q = {name: drawing.PUBLISHED_Q[name, "raw"] for name in drawing.BY_SIDE}
 at_l2 = [published_q[name]["l2"][10**-1.5] for name in cells.ORDER[:2]]
-without = claims.u2_conditions(claims.Evidence(record, main), leave_out=strong_l2)
+without = u2_conditions(evidence.Evidence(record, main), leave_out=strong_l2)
 chapter.remark(
     f"**What we see.** Input sensitivity goes from {i_sens[:, weak].mean():.2f} without dropout to "
     f"{i_sens[:, strong].mean():.2f} at the strongest, where the paper has {published_q['input_sensitivity']['dropout'][0.7]:.2f}, "
@@ -523,9 +524,9 @@ chapter.boxes("U15", "U16", "U17")
 chapter.boxes("U18", "U19", "U20")
 
 # %% tags=["remove-input"]
-evidence = claims.Evidence(record, main)
-across, chance = (evidence.untrained_agreement(claims.CROSS, name).mean() for name in ("similarity", "chance"))
-across_now, chance_now = (evidence.agreement(claims.CROSS, name).mean() for name in ("similarity", "chance"))
+of = evidence.Evidence(record, main)
+across, chance = (of.untrained_agreement(evidence.CROSS, name).mean() for name in ("similarity", "chance"))
+across_now, chance_now = (of.agreement(evidence.CROSS, name).mean() for name in ("similarity", "chance"))
 chapter.remark(
     f"**What we see.** In untrained networks the two sides agree to {across:.3f}, and chance alone gives {chance:.3f}: nothing "
     "in a fresh network ties what drives a unit to what it drives. After training they agree to "
@@ -689,10 +690,10 @@ chapter.remark(
 beyond.chance_and_ceiling(main)
 
 # %% tags=["remove-input"]
-normal = claims.NORMALISATION["downstream"]
+normal = evidence.NORMALISATION["downstream"]
 chapter.remark(
     f"**What we see.** With a thorough search the ceiling is {np.nanmean(main.of('self_similarity')):.2f}. A raw downstream measure and its "
-    f"normalised form agree to {evidence.agreement(normal).mean():.2f} in trained and {evidence.untrained_agreement(normal).mean():.2f} in "
+    f"normalised form agree to {of.agreement(normal).mean():.2f} in trained and {of.untrained_agreement(normal).mean():.2f} in "
     f"untrained networks, where the paper has {published_normal['trained']:.2f} and {published_normal['untrained']:.2f}. So what normalisation "
     "changes is seen more clearly here, not less: agreement is higher than published, and still well below that of two searches of one matrix."
 )
@@ -782,7 +783,7 @@ longest = {"hidden": params["hidden"], "epochs": follow["epochs"]}
 beyond.strong_penalties(record, dataset, longest)
 
 # %% tags=["remove-input"]
-on = evidence.strong()
+on = of.strong()
 tenth = int(np.flatnonzero(on["epochs"][0] == 10)[0]) if 10 in on["epochs"][0] else 0
 later = 100 * (on["test_accuracy"][:, -1] - on["test_accuracy"][:, tenth]).mean(axis=0)
 across = {name: pairs[f"{name} downstream across the sides"]["trained"] for name in ("raw", "normalised")}

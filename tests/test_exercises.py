@@ -59,6 +59,7 @@ def live(chapter: str, *changes: tuple[str, str]) -> dict[str, Any]:
         assert code.count(old) == 1, (code.count(old), old)
         code = code.replace(old, new)
     for old, new in small.items():
+        assert old in code, old
         code = code.replace(old, new)
     names: dict[str, Any] = {"__name__": chapter, "ONE": {"unit_steps": [40.0], "edge_steps": [2.5], "seeds": [5]}}
     with mpl.rc_context({"figure.max_open_warning": 0}):

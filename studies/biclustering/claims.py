@@ -1,10 +1,10 @@
 """Claims B1–B15 of Lu & Ester (2019): what they say, the rule for each, and the verdicts.
 
 The paper prints no number, so every row turns a sentence or a picture into a number with a rule. Bars come from the
-chapter's specification, whose writer had seen one network of others; those of B2, B8, B11 and B12 were changed
-after the record was made, and the page "How the rules changed" says how. A function ``…_conditions`` takes numbers, one
-per training seed, and is what trials run. Unless a row says otherwise the matrix is DeepLIFT's, at the second
-convolution, on 10 000 test images, co-clustered into 10 modules in the paper's form; n counts training seeds.
+chapter's specification, whose writer had seen one network of others; which rules were changed after the record was
+made, and why, is in ``book/rule_changes.csv``. A function ``…_conditions`` takes numbers, one per training seed, and is
+what trials run. Unless a row says otherwise the matrix is DeepLIFT's, at the second convolution, on 10 000 test images,
+co-clustered into 10 modules in the paper's form; n counts training seeds.
 """
 
 from __future__ import annotations
@@ -394,8 +394,8 @@ def _b11(of: Setting) -> Finding:
 )
 def _b12(of: Setting) -> Finding:
     pairs = [f"{a}|{b}" for a, b in combinations(INDEPENDENT, 2)]
-    rows = {pair: of.share("describe", "agreement", pair, "rows") for pair in pairs}
-    columns = {pair: of.share("describe", "agreement", pair, "columns") for pair in pairs}
+    rows = {pair: of.interval("describe", "agreement", pair, "rows") for pair in pairs}
+    columns = {pair: of.interval("describe", "agreement", pair, "columns") for pair in pairs}
     rho = [of.numbers("describe", "agreement", pair, "spearman").mean() for pair in pairs]
     row, column = min(rows.values(), key=lambda i: i.mean), min(columns.values(), key=lambda i: i.mean)
     return finding(

@@ -312,12 +312,12 @@ def removal(of: Setting) -> Figure:
 
 @figure
 def removal_by_method(of: Setting) -> Figure:
-    """Figure 5b: the same by module, with modules from each attribution method; dashed, greedily by the same method."""
+    """Figure 5b: the same by module, with modules from each attribution method; thin, greedily by the same method."""
     made = _curves(of, {f"{method}/{FORM}/mass": label for method, label in METHODS.items()})
     (ax,) = made.axes
     for line, method in zip(list(ax.lines), METHODS, strict=False):
         greedy = np.mean([values["zero"][f"{method}/greedy mean"]["curve"] for values in of.values("ablate")], axis=0)
-        ax.plot(line.get_xdata(), greedy, "--", color=line.get_color(), linewidth=1)
+        ax.plot(line.get_xdata(), greedy, color=line.get_color(), linestyle=line.get_linestyle(), linewidth=0.8)
     return made
 
 

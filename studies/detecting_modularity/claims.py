@@ -7,8 +7,8 @@ study. M9 and M10 are controls of ours.
 A *group* is one way to train, with five seeds: plain, dropout, plain pruned, dropout pruned. P-values of a network's
 sub-clusters are mid-p-values, combined by Fisher; those of a group's networks are combined by their mean (Bates). A p
 above 0.05 leaves a condition open: it does not show that there is nothing. The rules were committed before the record
-was made, by authors who knew a pilot of single networks; those of C1–C6, C9, C10 and M1–M9 were changed after it, and
-the page "How the rules changed" says how. A function ``…_conditions`` takes numbers, and is what trials run.
+was made, by authors who knew a pilot of single networks; which of them were changed after it, and why, is in
+``book/rule_changes.csv``. A function ``…_conditions`` takes numbers, and is what trials run.
 """
 
 from __future__ import annotations

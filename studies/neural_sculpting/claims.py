@@ -3,8 +3,8 @@
 A claim about a Boolean task is about the sparsest network of the 70 runs of each seed and shape. Rates have Wilson's
 95 % binomial intervals, and their differences from published ones Newcombe's, since both are of few networks. A density
 counts as that of the slides if the median of our seeds is within two edges of it. The rules were committed while the
-record was being made; those of N1–N25 were changed after it, and the page "How the rules changed" says how. N19 repeats
-N6 and is counted once. A function ``…_conditions`` takes numbers, and is what trials run.
+record was being made; which of them were changed after it, and why, is in ``book/rule_changes.csv``. N19 repeats N6 and
+is counted once. A function ``…_conditions`` takes numbers, and is what trials run.
 """
 
 from __future__ import annotations

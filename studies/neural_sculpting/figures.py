@@ -240,11 +240,12 @@ def _rate_curves(ax: Axes, rows: dict[int, list[Interval]], there: Mapping[int, 
 def _rates_by_reuse(
     results: Results, task: str, there: Mapping[int, Sequence[float]], ylabel: str, *words: str
 ) -> Figure:
-    """Success on a task by reuse, one curve for each depth in ``there``, which has the published rates."""
-    rows = {
-        layers: [evidence.rate(evidence.networks(results, task, 2 * reuse, layers=layers)) for reuse in published.REUSE]
-        for layers in there
-    }
+    """How often all is found that a depth can show, by reuse; a curve for each depth in ``there``, as published."""
+
+    def rate(layers: int, reuse: int) -> Interval:
+        return evidence.rate(evidence.networks(results, task, 2 * reuse, layers=layers), "resolved")
+
+    rows = {layers: [rate(layers, reuse) for reuse in published.REUSE] for layers in there}
     made, ax = plt.subplots(figsize=(WIDTH, 4.0))
     _rate_curves(ax, rows, there)
     ax.set_ylabel(ylabel)

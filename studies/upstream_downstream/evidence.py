@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from companion.claims import bounded
+from companion.claims import State, bounded
 from companion.records import Results
 from modutils import statistics
 from modutils.statistics import Interval, mean_interval
@@ -177,3 +177,42 @@ def welch(trained: np.ndarray, untrained: np.ndarray) -> Interval:
     test = stats.ttest_ind(trained, untrained, equal_var=False)
     bounds = test.confidence_interval()
     return Interval(float(trained.mean() - untrained.mean()), float(bounds.low), float(bounds.high), len(trained))
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def listed(numbers: Sequence[float], form: str = "+.3f") -> str:
+    """A number for each measure, as text."""
+    return ", ".join(f"{name} {number:{form}}" for name, number in zip(SHORT, numbers, strict=True))
+
+
+def trained_on(of: Evidence, words: Callable[[dict[str, np.ndarray]], str]) -> str:
+    """What becomes of the strongest penalties with more epochs, as a sentence, where that is recorded."""
+    strong = of.strong()
+    if not strong:
+        return ""
+    return f" Trained on to {strong['epochs'][0, -1]} epochs: {words(strong)}; {len(strong['q'])} runs."
+
+
+def at_epoch(strong: dict[str, np.ndarray], name: str, network: int, epoch: int | None = None) -> float:
+    """Mean of a quantity of stage ``strong`` over runs, layers and measures, after an epoch or at the end."""
+    place = -1 if epoch is None else int(np.flatnonzero(strong["epochs"][0] == epoch)[0])
+    return float(strong[name][:, place, network].mean())
+
+
+def strength(of: Evidence, place: int) -> str:
+    """The setting of a column, such as ``L2 10^-1.5``."""
+    setting = of.runs.settings[place]
+    value = f"{setting.strength:.2g}" if setting.kind == "dropout" else f"10^{np.log10(setting.strength):.2g}"
+    return f"{KINDS[setting.kind]} {value}"
+
+
+def by_measure(states: Sequence[State]) -> dict[str, State]:
+    """One condition for each measure."""
+    return dict(zip(SHORT, states, strict=True))
+
+
+def met(conditions: Mapping[str, State]) -> int:
+    """How many conditions are met."""
+    return sum(state is True for state in conditions.values())

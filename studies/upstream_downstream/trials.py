@@ -7,7 +7,7 @@ import numpy as np
 from companion.claims import decide
 from companion.trials import Trial
 from modutils import statistics
-from studies.upstream_downstream import claims
+from studies.upstream_downstream import agreement_claims, modularity_claims
 from studies.upstream_downstream.evidence import CROSS, WITHIN, Evidence, welch
 
 INTERVALS = "no: 95 % intervals against bars. At its bar a condition is met, or not met, in 2.5 cases of 100 each."
@@ -24,7 +24,7 @@ def _u1(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
     noise = _dropout_noise(of, of.q, rng)
     q = noise + planted * np.linspace(0, 0.05, noise.shape[1])[:, None]
     trends = np.array([[statistics.trend(curve) for curve in run.T] for run in q])
-    return decide(claims.u1_conditions(trends, q[:, -1] - q[:, 0]), part=5)
+    return decide(modularity_claims.u1_conditions(trends, q[:, -1] - q[:, 0]), part=5)
 
 
 def _u5(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
@@ -32,7 +32,7 @@ def _u5(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
     x = np.linspace(0, 1, noise.shape[1])
     numbers = noise + (not planted) * x[:, None]
     changes = np.array([[np.polyfit(x, curve, 1)[0] for curve in run.T] for run in numbers])
-    return decide(claims.u5_conditions(changes), part=4)
+    return decide(modularity_claims.u5_conditions(changes), part=4)
 
 
 def _means(of: Evidence, name: str) -> np.ndarray:
@@ -61,7 +61,7 @@ def _u15(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
         similarity, chance = similarity[:, order][:, :, order], chance[:, order][:, :, order]
     runs = rng.integers(len(similarity), size=len(similarity))
     similarity, chance = similarity[runs], chance[runs]
-    return decide(claims.u15_conditions(_gaps(similarity), _gaps(similarity - chance)))
+    return decide(agreement_claims.u15_conditions(_gaps(similarity), _gaps(similarity - chance)))
 
 
 def _u20(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
@@ -69,7 +69,7 @@ def _u20(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
     trained, rest = order[: len(of.runs.seeds)], order[len(of.runs.seeds) :]
     plain, beyond = of.untrained_agreement(CROSS), of.excess(CROSS, fresh=True)
     found = (welch(values[trained] + 0.05 * planted, values[rest]) for values in (plain, beyond))
-    return decide(claims.u20_conditions(*found))
+    return decide(agreement_claims.u20_conditions(*found))
 
 
 RUNS = "the record's spread over runs, strengths dealt out anew within each"

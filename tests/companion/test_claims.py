@@ -373,6 +373,9 @@ def test_every_verdict_of_the_book_says_what_it_rests_on() -> None:
     for row in found:
         assert all(0 <= recorded <= planned and planned > 0 for recorded, planned in row.n.values()), row.id
         assert row.state in witness.STATES
+        assert row.verdict != "holds in part" or re.match(r"[1-9]\d* of \d+ conditions: .*; not: ", row.parts), row.id
+        assert row.verdict != "undecided" or not row.parts or "; open: " in row.parts, row.id
+        assert row.verdict not in ("holds", "does not hold", "not testable") or not row.parts
     early = study.load("upstream_downstream").judge(dataset="mnist, early stopping")
     assert [*early.values()] == [[row for row in found if row.dataset == "mnist, early stopping"]]
     with pytest.raises(ValueError, match="dataset='svhn' is not part of scale 'paper'; it has mnist, fashion-mnist"):

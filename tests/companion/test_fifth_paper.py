@@ -79,6 +79,8 @@ def test_from_run_through_claims_to_a_page(tree: Path) -> None:
         "state": "current",
         "definitions": [],
     }
+    tried = "null: holds 0 of 20, does not hold 20; planted: holds 20 of 20"
+    assert _command(tree, "python", "-m", "companion", "trials") == f"X1   {tried}\n"
     claim, hostile = json.loads(_command(tree, "python", "-m", "companion", "claims", "--format", "json"))
     assert (claim["id"], claim["verdict"], claim["stages"], claim["state"]) == ("X1", "holds", ["search"], "current")
     assert claim["n"] == {"search": {"recorded": 12, "planned": 12}}
@@ -93,6 +95,7 @@ def test_from_run_through_claims_to_a_page(tree: Path) -> None:
         assert part in chapter, part
     scores, scoreboard = _page(tree, "book/claims")
     assert "2 claims: 2 holds." in scoreboard
+    assert "Tried: on a null (many edges in both) holds 0 of 20, does not hold 20; on a planted positive" in scoreboard
     cells = [" ".join(cell.get_text().split()) for cell in scores.select("tbody tr:nth-of-type(2) td")]
     assert cells == ["X2", HOSTILE, "holds", f"{HOSTILE} ({HOSTILE})"]
     for name in ("Published: ", "Rule: ", "Why: ", "X2: "):

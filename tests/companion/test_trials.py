@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from companion import study, trials
+from companion.__main__ import main
 from companion.records import RecordError
 from companion.trials import Trial
 
@@ -68,6 +70,16 @@ def test_outcomes_are_drawn_alike_every_time(tmp_path: Path, monkeypatch: pytest
     trials.path().write_text(json.dumps({"X1": {"null": "07", "planted": "0"}}))
     with pytest.raises(RecordError, match=r"trials\.json has no outcomes of trials"):
         trials.read()
+
+
+def test_the_command_runs_the_trials_of_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trials, "path", lambda: tmp_path / "trials.json")
+    monkeypatch.setattr(trials, "outcome", partial(trials.outcome, times=2))
+    assert main(["trials", "neural_sculpting"]) == 0
+    assert capsys.readouterr().out.startswith("N14  null: holds 0 of 2")
+    assert list(trials.read()) == ["N14", "N25"]
 
 
 def test_a_verdict_says_how_its_rule_was_tried() -> None:

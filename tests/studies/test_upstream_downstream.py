@@ -16,9 +16,10 @@ from companion.records import Cell, RecordError, Results
 from modutils import data, modularity, stacked, training
 from modutils.stacked import Stack
 from studies.upstream_downstream import cells, claims, runs
-from studies.upstream_downstream.claims import Evidence
+from studies.upstream_downstream.evidence import Evidence
 
 NETWORKS = len(cells.settings("quick"))
+DECIDE = {claim.id: claim.decide for claim in claims.CLAIMS}
 SMALL: dict[str, Any] = {"hidden": "12-12", "grid": "quick", "regime": "fixed", "epochs": 8}
 
 
@@ -159,7 +160,7 @@ def test_networks_that_fail_or_diverge_are_left_out(found: runs.Runs) -> None:
     assert not changed.kept[0, 3]
     assert not changed.kept[1, 5]
     assert np.isnan(changed.of("q")[1, 5]).all()
-    verdict = claims._u11(Evidence(Results([], Path()), changed))
+    verdict = DECIDE["U11"](Evidence(Results([], Path()), changed))
     assert verdict.value == f"2 of {2 * NETWORKS} networks"
     assert "1 diverged" in verdict.why
 
@@ -178,10 +179,10 @@ def test_every_claim_has_a_verdict(results: Results, found: runs.Runs, monkeypat
 
 def test_what_was_not_planned_is_not_testable(results: Results, found: runs.Runs) -> None:
     planned = [cell for cell in results.cells if cell.stage != "search"]
-    assert claims._u24(Evidence(Results(planned, results.folder), found)).verdict == "not testable"
+    assert DECIDE["U24"](Evidence(Results(planned, results.folder), found)).verdict == "not testable"
     missing = [*planned, Cell(cells.STUDY, "search", {"dataset": "digits", **SMALL, "seed": 7})]
     with pytest.raises(RecordError, match="no record of"):
-        claims._u24(Evidence(Results(missing, results.folder), found))
+        DECIDE["U24"](Evidence(Results(missing, results.folder), found))
 
 
 def _with_dropout_effect(found: runs.Runs, effect: float, noise: float = 0.001) -> Evidence:
@@ -202,10 +203,10 @@ def _with_dropout_effect(found: runs.Runs, effect: float, noise: float = 0.001) 
 )
 def test_the_main_claim_follows_the_effect(found: runs.Runs, effect: float, first: str, second: str) -> None:
     evidence = _with_dropout_effect(found, effect)
-    assert claims._u1(evidence).verdict == first
-    assert claims._u2(evidence).verdict == second
+    assert DECIDE["U1"](evidence).verdict == first
+    assert DECIDE["U2"](evidence).verdict == second
     # The same effect on both sides and in both layers.
-    assert claims._u3(evidence).verdict != "holds"
+    assert DECIDE["U3"](evidence).verdict != "holds"
 
 
 def test_side_and_layer_of_the_effect(found: runs.Runs) -> None:
@@ -214,8 +215,8 @@ def test_side_and_layer_of_the_effect(found: runs.Runs) -> None:
     strongest = found.places("dropout")[-1]
     q[:, strongest, 0, 4:] += 0.1  # upstream, first layer
     changed = Evidence(Results([], Path()), replace(evidence.runs, values={**evidence.runs.values, "q": q}))
-    assert claims._u3(changed).verdict == "holds"
-    fourth = claims._u4(changed)
+    assert DECIDE["U3"](changed).verdict == "holds"
+    fourth = DECIDE["U4"](changed)
     assert fourth.verdict == "undecided"  # nothing is known to be larger in the second layer
     assert fourth.value.startswith("larger in layer 1 for 4 of 8")
 
@@ -231,7 +232,7 @@ def test_agreement_that_is_chance_alone_does_not_count(found: runs.Runs) -> None
 
     def verdict(chance: np.ndarray) -> str:
         changed = replace(found, values={**values, "similarity": similarity, "chance": chance}, seeds=list(range(4)))
-        return claims._u15(Evidence(Results([], Path()), changed)).verdict
+        return DECIDE["U15"](Evidence(Results([], Path()), changed)).verdict
 
     assert verdict(np.full_like(similarity, 0.25)) == "holds"
     assert verdict(similarity - 0.01) == "holds in part"
