@@ -339,7 +339,7 @@ glue("n-networks", len(every), display=False)
 simple = [
     one
     for name in ("single", "separable", "reused", "separable-reused")
-    for one in evidence.networks(record, name, claims.DEFAULT_OUTPUTS[name])
+    for one in evidence.networks(record, name, evidence.DEFAULT_OUTPUTS[name])
 ]
 flat = sum(one.task == "reused" and one.layers == 1 for one in simple)
 glue("ablation-most", f"{1 - flat / max(len(simple), 1):.2f}", display=False)

@@ -1,12 +1,12 @@
 """Hod et al. (2021): are the parts of a graph partition important and coherent?"""
 
 from companion.study import Study
-from studies.detecting_modularity import cells, claims, trials
+from studies.detecting_modularity import cells, claims, evidence, trials
 
 STUDY = Study(
     "detecting_modularity",
     cells.plan,
-    claims.evidence_of,
+    evidence.evidence_of,
     claims.CLAIMS,
     stages={
         "train": "train and prune a network",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,9 @@ from modutils import spectral, statistics
 from modutils.spectral import Clusterability
 from studies.detecting_modularity import cells, proxies
 
+LEAST = 3  # networks of a group, for a rule to be applied
+LEVEL = 0.05
+NOT_ENOUGH = "The record of this scale has too few networks for this rule."
 #: The groups of networks that claims are about: kind and state.
 GROUPS = (("plain", "trained"), ("dropout", "trained"), ("plain", "pruned"), ("dropout", "pruned"))
 UNTRAINED = ("plain", "untrained")
@@ -138,6 +142,12 @@ class Evidence:
         return found[0][1]
 
 
+def evidence_of(results: Results, scale: str) -> dict[str, Callable[[], Evidence]]:
+    """What the rules look at, for each data set of a scale."""
+    names = dict.fromkeys(cell.params["dataset"] for cell in cells.plan(scale))
+    return {name: partial(Evidence, results, name) for name in names}
+
+
 def combined(networks: Sequence[Tested], which: str, statistic: str) -> float:
     """Fisher's p-values of the networks, combined by their mean (Bates); NaN without any."""
     p = np.array([network.fisher(which, statistic) for network in networks])
@@ -149,3 +159,24 @@ def paired(first: Sequence[Any], second: Sequence[Any], number: Any) -> np.ndarr
     """``number(first) − number(second)`` for every seed that both have."""
     by_seed = {one.seed: one for one in second}
     return np.array([number(one) - number(by_seed[one.seed]) for one in first if one.seed in by_seed])
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def p_text(p: float) -> str:
+    """A p-value as text."""
+    if np.isnan(p):
+        return "none"
+    return f"{p:.2f}" if p >= 0.01 else f"{p:.0e}" if p >= 1e-12 else "<1e-12"
+
+
+def span(p_values: Sequence[float]) -> str:
+    """The least and the largest of p-values, as text."""
+    p_values = [p for p in p_values if np.isfinite(p)] or [np.nan]
+    return f"{p_text(min(p_values))} to {p_text(max(p_values))}"
+
+
+def listed(numbers: Mapping[str, float], form: Callable[[float], str] = p_text) -> str:
+    """A number for each name, as text."""
+    return ", ".join(f"{name} {form(number)}" for name, number in numbers.items())

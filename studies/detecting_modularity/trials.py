@@ -10,9 +10,9 @@ import numpy as np
 from companion.claims import State, decide
 from companion.trials import Trial
 from modutils import spectral, statistics
-from studies.detecting_modularity import cells, claims, proxies
-from studies.detecting_modularity.claims import LEVEL, PUBLISHED, group_state, m8_network, most
-from studies.detecting_modularity.evidence import GROUPS, UNTRAINED, Evidence, Tested
+from studies.detecting_modularity import cells, claims, cut_claims, proxies
+from studies.detecting_modularity.claims import PUBLISHED, group_state, m8_network, most
+from studies.detecting_modularity.evidence import GROUPS, LEVEL, UNTRAINED, Evidence, Tested
 
 INTERVALS = "no: 95 % intervals over seeds against bars. At its bar a condition is met in 2.5 cases of 100."
 SIGNS = "no: the same sign in every network; by chance so in 1 of 8 for three seeds."
@@ -20,13 +20,15 @@ Numbers = dict[str, tuple[float, float]]  # by statistic: p-value and effect of 
 
 
 def _c3(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
-    change = {number: claims.paired(of, ("plain", "pruned"), ("plain", "trained"), number) for number in ("ncut", "z")}
+    change = {
+        number: cut_claims.paired(of, ("plain", "pruned"), ("plain", "trained"), number) for number in ("ncut", "z")
+    }
     noise = [values - values.mean() for values in change.values()]
     signs = rng.choice((-1, 1), size=len(noise[0]))
     ncut, z = (own * signs - planted * effect for own, effect in zip(noise, (1.0, 10.0), strict=True))
     shuffles = cells.EFFORTS[of.dataset].shuffles
     lowest = len(z) if planted else int((rng.integers(shuffles + 1, size=len(z)) == 0).sum())
-    return decide(claims.c3_conditions(ncut, z, lowest), part=2)
+    return decide(cut_claims.c3_conditions(ncut, z, lowest), part=2)
 
 
 def _c5(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
@@ -39,7 +41,7 @@ def _c5(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
             found = spectral.clusterability(float(null[place]), np.delete(null, place))
             own.append(found.z + 10 * planted)
         z[state] = np.array(own)
-    return decide(claims.c5_conditions(z))
+    return decide(cut_claims.c5_conditions(z))
 
 
 def _random(one: Tested, which: str) -> Numbers:

@@ -1,12 +1,12 @@
 """Neural sculpting: the hierarchy of a task in what pruning leaves of a network (Patil, Michael & Dovrolis 2023)."""
 
 from companion.study import Study
-from studies.neural_sculpting import cells, claims, trials
+from studies.neural_sculpting import cells, claims, evidence, trials
 
 STUDY = Study(
     "neural_sculpting",
     cells.plan,
-    claims.evidence_of,
+    evidence.evidence_of,
     claims.CLAIMS,
     stages={
         "boolean": "sculpt networks on a Boolean task: nine shapes, 70 runs each",

@@ -16,8 +16,8 @@ from modutils import hierarchy, statistics, tasks
 from modutils.plotting import COLORS, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
 from modutils.statistics import Interval
 from studies.neural_sculpting import cells, evidence, published, recovery
-from studies.neural_sculpting.claims import DEFAULT_OUTPUTS, NAMES
-from studies.neural_sculpting.evidence import Digits
+from studies.neural_sculpting.claims import NAMES
+from studies.neural_sculpting.evidence import DEFAULT_OUTPUTS, Digits
 from studies.neural_sculpting.figures import WILSON, WORDS, span, widest
 
 #: How the variants of the ablation are called in figures.

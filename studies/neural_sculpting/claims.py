@@ -10,22 +10,19 @@ is counted once. A function ``…_conditions`` takes numbers, and is what trials
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from companion import claims
 from companion.claims import Finding, State, above, below, every, finding, untestable
-from companion.records import Results
 from modutils import statistics, tasks
-from modutils.statistics import Interval, mean_interval
-from studies.neural_sculpting import cells, evidence, published
-from studies.neural_sculpting.evidence import Digits, Found
+from modutils.statistics import Interval
+from studies.neural_sculpting import digit_claims, evidence, published
+from studies.neural_sculpting.evidence import NOT_ENOUGH, Evidence, Found, sizes_text
 from studies.neural_sculpting.published import Picture
 
-CLAIMS = claims.Claims("patil2023sculpting")
-DEFAULT_OUTPUTS = {task: outputs[0] for task, outputs in tasks.OUTPUTS.items()}
+OWN = claims.Claims("patil2023sculpting")
 #: What the tasks are called in text.
 NAMES = {
     "single": "single sub-function",
@@ -38,39 +35,9 @@ NAMES = {
 EDGES = 2  # by which a density may differ
 LESS = 0.15  # by which a rate may lie below the published one: five of 36
 CELL = 12  # networks for one depth of one task
-NOT_ENOUGH = "The record of this scale has too few networks for this rule."
 SETTINGS_KNOWN = (
     "The authors' learning rates, batch sizes and epochs are known for {} outputs only; for others we use a rule."
 )
-
-
-class Evidence:
-    """What the rules look at: the record of a scale, and the settings of its pairs of digits."""
-
-    def __init__(self, results: Results, scale: str) -> None:
-        self.results = results
-        self.digit_settings = (cells.FULL, cells.REDUCED) if scale == "paper" else (cells.SMALL,)
-
-    def networks(self, task: str, outputs: int | None = None, layers: int | None = None) -> list[Found]:
-        """The networks of a task, of all widths and seeds."""
-        return evidence.networks(self.results, task, outputs or DEFAULT_OUTPUTS[task], layers=layers)
-
-    def pictured(self, picture: Picture) -> list[Found]:
-        """Those of the shape that a slide shows, one per seed."""
-        return evidence.pictured(self.results, picture)
-
-    def digits(self) -> list[Digits]:
-        """Networks on pairs of digits, at the size of the paper where there are any."""
-        for setting in self.digit_settings:
-            if found := evidence.digit_networks(self.results, setting):
-                return found
-        return []
-
-
-def evidence_of(results: Results, scale: str) -> dict[str, Callable[[], Evidence]]:
-    """What the rules look at; the data set is that of the pairs of digits."""
-    names = dict.fromkeys(cell.params["dataset"] for cell in cells.plan(scale) if cell.stage == "digits")
-    return {f"truth tables and {name}": partial(Evidence, results, scale) for name in names}
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -126,18 +93,18 @@ _EXEMPLAR_RULE = (
     "Share of networks that show exactly the modules of the task: interval above 0.75, and of the difference from the "
     f"published share above −{LESS}."
 )
-CLAIMS.add("N1", "Input-separable sub-functions are found.", published="36/36 (slide)", rule=_EXEMPLAR_RULE)(
+OWN.add("N1", "Input-separable sub-functions are found.", published="36/36 (slide)", rule=_EXEMPLAR_RULE)(
     _exemplar("separable")
 )
-CLAIMS.add(
+OWN.add(
     "N3", "Sub-functions that are input-separable and reused are found.", published="36/36 (slide)", rule=_EXEMPLAR_RULE
 )(_exemplar("separable-reused"))
-CLAIMS.add("N4", "A single function stays one module.", published="36/36 (slide)", rule=_EXEMPLAR_RULE)(
+OWN.add("N4", "A single function stays one module.", published="36/36 (slide)", rule=_EXEMPLAR_RULE)(
     _exemplar("single")
 )
 
 
-@CLAIMS.add(
+@OWN.add(
     "N2",
     "A reused sub-function is found.",
     published="35/36 (slide); strictly 0/12, 12/12, 11/12 with one, two, three hidden layers (bar chart)",
@@ -192,7 +159,7 @@ def _density(picture: Picture) -> Callable[[Evidence], Finding]:
         return finding(
             conditions,
             f"{', '.join(f'{100 * one.density:.2f} %' for one in found)}; "
-            f"{' '.join(_sizes(sizes) for sizes in sorted({one.sizes for one in found}))}",
+            f"{' '.join(sizes_text(sizes) for sizes in sorted({one.sizes for one in found}))}",
             f"{len(found)} seeds",
             f"Edges left: {', '.join(str(one.edges) for one in found)}, on the slide "
             f"{round(picture.density / 100 * _total(found[0]))}.{extra}",
@@ -206,10 +173,6 @@ def _total(one: Found) -> int:
     return sum(mask.size for mask in one.masks)
 
 
-def _sizes(sizes: Sequence[int]) -> str:
-    return f"[{', '.join(map(str, sizes))}]"
-
-
 def _as_pictured(found: Sequence[Found], picture: Picture) -> dict[str, State]:
     """Whether our median has the published number of edges, give or take, and whether one seed has the published "
     "sizes."""
@@ -219,7 +182,7 @@ def _as_pictured(found: Sequence[Found], picture: Picture) -> dict[str, State]:
     return {"edges": near, "sizes": any(one.sizes == picture.sizes for one in found)}
 
 
-@CLAIMS.add(
+@OWN.add(
     "N14",
     "Sub-functions with higher separability are uncovered more accurately.",
     published=(
@@ -297,7 +260,7 @@ def n14_conditions(counts: Mapping[str, np.ndarray], n: np.ndarray) -> dict[str,
     }
 
 
-@CLAIMS.add(
+@OWN.add(
     "N20",
     "Sub-functions with higher reuse are detected more accurately.",
     published=(
@@ -343,7 +306,7 @@ def _cells(far: Sequence[tuple[int, int]]) -> str:
     return ", ".join(f"{layers} hidden, r = {reuse}" for layers, reuse in far)
 
 
-@CLAIMS.add(
+@OWN.add(
     "N24",
     "What is found of the hierarchy depends on depth: all that a network of this depth can show, more surely with "
     "reuse.",
@@ -384,149 +347,6 @@ def _depth(of: Evidence) -> Finding:
     )
 
 
-@CLAIMS.add(
-    "N25",
-    "Pairs of MNIST digits: from four hidden layers on the two digits are modules, with fewer they are one; the three "
-    "outputs are modules throughout.",
-    published=(
-        "digits apart 0, 0, 1, 1 and outputs 1, 1, 0.83, 0.92 of 12 networks with 2, 3, 4, 5 hidden layers (chart)"
-    ),
-    rule=(
-        "Share of networks whose digits are apart: interval above one half with 4 and 5 hidden layers, none with 2 "
-        "and 3; and of those with three output modules: above one half. In part with two of the three."
-    ),
-)
-def _digit_modules(of: Evidence) -> Finding:
-    found = of.digits()
-    depths = sorted({one.layers for one in found})
-    shallow, deep = ([one for one in found if (one.layers >= 4) == side] for side in (False, True))
-    if not shallow or not deep:
-        return untestable(NOT_ENOUGH)
-
-    by_depth = {layers: [one for one in found if one.layers == layers] for layers in depths}
-
-    def counts(nets: Sequence[Digits], verdict: str) -> tuple[int, int]:
-        return sum(one.verdicts[verdict] for one in nets), len(nets)
-
-    apart = statistics.share(*counts(deep, "inputs"))
-    pure = {
-        side: statistics.share(sum(one.purity > 0.9 for one in nets), len(nets))
-        for side, nets in (("deep", deep), ("shallow", shallow))
-    }
-    return finding(
-        n25_conditions(
-            counts(deep, "inputs"),
-            counts(shallow, "inputs"),
-            counts(found, "outputs"),
-        ),
-        "digits apart "
-        + ", ".join(f"{sum(one.verdicts['inputs'] for one in nets)}/{len(nets)}" for nets in by_depth.values())
-        + "; three output modules "
-        + ", ".join(f"{sum(one.verdicts['outputs'] for one in nets)}/{len(nets)}" for nets in by_depth.values())
-        + f" ({', '.join(map(str, depths))} hidden layers)",
-        f"digits apart in deep networks {apart.text('.2f')}",
-        "One run of one pair of steps for each network; the published ones are the sparsest of 70. Digits count as "
-        "apart only without a single stray pixel. If nine pixels of ten sufficed, they would be apart in "
-        f"{round(pure['deep'].mean * pure['deep'].n)} of {pure['deep'].n} deep networks and in "
-        f"{round(pure['shallow'].mean * pure['shallow'].n)} of {pure['shallow'].n} shallow ones. The share of pixels "
-        "that are with their own digit: "
-        + ", ".join(f"{layers} hidden {np.mean([one.purity for one in nets]):.2f}" for layers, nets in by_depth.items())
-        + ". One-sidedness of the first hidden layer (0 mixed, 1 pure), and its mean for shuffled masks: "
-        + ", ".join(
-            f"{layers} hidden {np.mean([one.one_sidedness for one in nets]):.3f} "
-            f"({np.mean([one.null.mean() for one in nets]):.3f})"
-            for layers, nets in by_depth.items()
-        )
-        + ".",
-        part=2,
-    )
-
-
-def n25_conditions(deep: tuple[int, int], shallow: tuple[int, int], outputs: tuple[int, int]) -> dict[str, State]:
-    """By networks with the digits apart, of how many, and those with three output modules."""
-    return {
-        "digits apart if deep": above(statistics.share(*deep), 0.5),
-        "one module if shallow": shallow[0] == 0,
-        "three output modules": above(statistics.share(*outputs), 0.5),
-    }
-
-
-@CLAIMS.add(
-    "N26",
-    "Pairs of MNIST digits, width 392: pruned to a few tenths of a percent, with layers as pictured.",
-    published=(
-        "0.37 % [829, 83, 12, 3]; 0.32 % [856, 56, 12, 27, 3]; 0.18 % [734, 38, 22, 12, 6, 3]; 0.18 % [766, 40, 22, "
-        "13, 13, 13, 3] (slides)"
-    ),
-    rule=(
-        "Every network within a factor of 3 in density and in units of the first hidden layer, and of 2 in pixels. In "
-        "part with half of them."
-    ),
-)
-def _digit_sizes(of: Evidence) -> Finding:
-    found = of.digits()
-    if not found or of.digit_settings[0] is not cells.FULL or found[0].shape != (28, 56):
-        return untestable("The published sizes are those of the full-size network.")
-    near: dict[str, State] = {}
-    words = []
-    for one in found:
-        density, sizes = published.DIGIT_PICTURES[one.layers]
-        fits = (
-            1 / 3 <= 100 * one.density / density <= 3
-            and 1 / 2 <= one.sizes[0] / sizes[0] <= 2
-            and 1 / 3 <= one.sizes[1] / sizes[1] <= 3
-        )
-        name = f"{one.layers} hidden, seed {one.seed}"
-        near[name] = fits
-        words.append(f"{name}: {100 * one.density:.2f} % {_sizes(one.sizes)}")
-    return finding(
-        near,
-        "; ".join(words[:4]),
-        f"{sum(state is True for state in near.values())} of {len(near)} networks of that order",
-        "; ".join(words[4:]) + "." if len(words) > 4 else "One network for each depth.",
-        part=-(-len(near) // 2),
-    )
-
-
-@CLAIMS.add(
-    "N27",
-    "Roughly half of the pixels are left, and they lie where the digits are.",
-    published="730–870 of 1568 (slides)",
-    rule=(
-        "Share of the pixels left: interval between 0.35 and 0.65; share of them in the middle of a digit: above 0.8."
-    ),
-)
-def _digit_pixels(of: Evidence) -> Finding:
-    found = of.digits()
-    if not found:
-        return untestable(NOT_ENOUGH)
-    left = [one.sizes[0] / (one.shape[0] * one.shape[1]) for one in found]
-    inside = [_inside(one) for one in found]
-    half, area = mean_interval(left), mean_interval(inside)
-    side = found[0].shape[0]
-    return finding(
-        {"about half are left": every(above(half, 0.35), below(half, 0.65)), "in the middle": above(area, 0.8)},
-        f"{np.mean(left):.0%} of the pixels are left, {np.mean(inside):.0%} of them in the middle of a digit "
-        f"({(_core(side) / side) ** 2:.0%} by chance)",
-        f"left {half.text('.2f')}; in the middle {area.text('.3f')}",
-        f"The middle of a digit is its central {_core(side)}×{_core(side)} pixels.",
-    )
-
-
-def _core(side: int) -> int:
-    """Pixels of a side that a digit is scaled to: 20 of 28."""
-    return 2 * round(10 * side / 28)
-
-
-def _inside(one: Digits) -> float:
-    height, width = one.shape
-    margin = (height - _core(height)) // 2
-    middle = np.zeros((height, height), dtype=bool)
-    middle[margin : height - margin, margin : height - margin] = True
-    alive = one.labels[0].reshape(height, width) >= 0
-    return float(alive[np.hstack([middle] * (width // height))].sum() / max(alive.sum(), 1))
-
-
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
@@ -547,18 +367,21 @@ def _add_pictures() -> None:
         if picture.claim == 19:
             continue
         inputs = tasks.load(picture.task, outputs=picture.outputs).inputs.shape[1]
-        dense = _sizes([inputs, *[picture.width] * picture.layers, picture.outputs])
+        dense = sizes_text([inputs, *[picture.width] * picture.layers, picture.outputs])
         is_depth = picture.task == "depth"
-        CLAIMS.add(
+        OWN.add(
             f"N{picture.claim}",
             f"{NAMES[picture.task].capitalize()}, {dense}: pruned to {picture.density:.2f} % and "
-            f"{_sizes(picture.sizes)}{_DEPTH_WORDS[picture.layers] if is_depth else ''}.",
+            f"{sizes_text(picture.sizes)}{_DEPTH_WORDS[picture.layers] if is_depth else ''}.",
             published=(
-                f"{picture.density:.2f} %, {_sizes(picture.sizes)}; seed {picture.seed}, P_u = {picture.unit_step:g} "
-                f"%, P_e = {picture.edge_step:g} % (slide)"
+                f"{picture.density:.2f} %, {sizes_text(picture.sizes)}; seed {picture.seed}, "
+                f"P_u = {picture.unit_step:g} %, P_e = {picture.edge_step:g} % (slide)"
             ),
             rule=_DEPTH_RULE if is_depth else _PICTURE_RULE,
         )(_density(picture))
 
 
 _add_pictures()
+
+#: All of them, N1 first.
+CLAIMS = (*OWN, *digit_claims.CLAIMS)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ from studies.neural_sculpting.published import Picture
 #: Looser thresholds for networks on pictures, whose layers are larger (the authors' code).
 MERGE, MODULARITY = 0.6, -0.3
 SHUFFLES = 999
+DEFAULT_OUTPUTS = {task: outputs[0] for task, outputs in tasks.OUTPUTS.items()}
+NOT_ENOUGH = "The record of this scale has too few networks for this rule."
 
 
 class Found(NamedTuple):
@@ -252,3 +254,40 @@ def one_sidedness(
     )
     null = np.abs(2 * drawn / degrees - 1).mean(axis=1)
     return shares, float(np.abs(2 * shares - 1).mean()), null
+
+
+# --- what the rules look at -------------------------------------------------------------------------------------------
+
+
+class Evidence:
+    """What the rules look at: the record of a scale, and the settings of its pairs of digits."""
+
+    def __init__(self, results: Results, scale: str) -> None:
+        self.results = results
+        self.digit_settings = (cells.FULL, cells.REDUCED) if scale == "paper" else (cells.SMALL,)
+
+    def networks(self, task: str, outputs: int | None = None, layers: int | None = None) -> list[Found]:
+        """The networks of a task, of all widths and seeds."""
+        return networks(self.results, task, outputs or DEFAULT_OUTPUTS[task], layers=layers)
+
+    def pictured(self, picture: Picture) -> list[Found]:
+        """Those of the shape that a slide shows, one per seed."""
+        return pictured(self.results, picture)
+
+    def digits(self) -> list[Digits]:
+        """Networks on pairs of digits, at the size of the paper where there are any."""
+        for setting in self.digit_settings:
+            if found := digit_networks(self.results, setting):
+                return found
+        return []
+
+
+def evidence_of(results: Results, scale: str) -> dict[str, Callable[[], Evidence]]:
+    """What the rules look at; the data set is that of the pairs of digits."""
+    names = dict.fromkeys(cell.params["dataset"] for cell in cells.plan(scale) if cell.stage == "digits")
+    return {f"truth tables and {name}": partial(Evidence, results, scale) for name in names}
+
+
+def sizes_text(sizes: Sequence[int]) -> str:
+    """Units of every layer, such as ``[4, 3, 2]``."""
+    return f"[{', '.join(map(str, sizes))}]"

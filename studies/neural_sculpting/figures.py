@@ -29,8 +29,8 @@ from modutils.plotting import (
 )
 from modutils.statistics import Interval
 from studies.neural_sculpting import evidence, published
-from studies.neural_sculpting.claims import DEFAULT_OUTPUTS, NAMES
-from studies.neural_sculpting.evidence import Digits, Found
+from studies.neural_sculpting.claims import NAMES
+from studies.neural_sculpting.evidence import DEFAULT_OUTPUTS, Digits, Found
 from studies.neural_sculpting.published import Picture
 from studies.neural_sculpting.task_drawing import hierarchy_graph, module_colors, pixel_modules, sculpted_network
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from companion.claims import decide
 from companion.trials import Trial
-from studies.neural_sculpting import claims, published
-from studies.neural_sculpting.claims import QUESTIONS, Evidence
+from studies.neural_sculpting import claims, digit_claims, published
+from studies.neural_sculpting.claims import QUESTIONS
+from studies.neural_sculpting.evidence import Evidence
 
 COUNTS = "no: shares with binomial intervals against bars, or counts against published ones."
 PICTURES = "no: numbers of single networks against those of a slide."
@@ -28,7 +29,7 @@ def _n25(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
     drawn = rng.random((len(depths), 2)) < np.array([rates[layers] if planted else (0.5, 0.5) for layers in depths])
     deep = np.array(depths) >= 4
     return decide(
-        claims.n25_conditions(
+        digit_claims.n25_conditions(
             (int(drawn[deep, 0].sum()), int(deep.sum())),
             (int(drawn[~deep, 0].sum()), int((~deep).sum())),
             (int(drawn[:, 1].sum()), len(depths)),

@@ -266,7 +266,7 @@ class Planted(Evidence):
         self.digit_settings = (cells.FULL, cells.REDUCED)
 
     def networks(self, task: str, outputs: int | None = None, layers: int | None = None) -> list[Found]:
-        found = self.planted.get((task, outputs or claims.DEFAULT_OUTPUTS[task]), self.planted.get(task, []))
+        found = self.planted.get((task, outputs or evidence.DEFAULT_OUTPUTS[task]), self.planted.get(task, []))
         return [one for one in found if layers in (None, one.layers)]
 
     def pictured(self, picture: published.Picture) -> list[Found]:
