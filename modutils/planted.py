@@ -153,7 +153,7 @@ def _settle(model: nn.Module) -> None:
     """Bring masked weights up to date, which else happens in the next run, and without a graph, so that they copy."""
     for layer in _linear(model):
         if prune.is_pruned(layer):
-            layer.weight = (layer.weight_orig * layer.weight_mask).detach()
+            layer.weight = layer.get_parameter("weight_orig").detach() * layer.get_buffer("weight_mask")
 
 
 def samples(
