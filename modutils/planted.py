@@ -59,7 +59,8 @@ class Planted(NamedTuple):
     ----------
     model : torch.nn.Sequential
         A `modutils.networks.mlp` in evaluation mode. Layers with masked weights are reparametrised by
-        `torch.nn.utils.prune`, so that training keeps them at zero.
+        `torch.nn.utils.prune`, so that training keeps them at zero. Copy it by `plain`: after a run with gradients,
+        `copy.deepcopy` refuses such layers.
     labels : list of two ndarrays of int64, shapes (units,)
         The true group of each unit of ``act1`` and ``act2``.
     masks : list of three ndarrays of bool, shapes (out, in)
