@@ -250,8 +250,16 @@ def joint(logits: Tensor) -> Tensor:
     return total
 
 
-class _ByHead(nn.Module):
-    """Logits (N, heads · classes) as (N, classes, heads): what a cross-entropy takes with targets (N, heads)."""
+class ByHead(nn.Module):
+    """Logits (N, heads · 10) as (N, 10, heads), which a cross-entropy takes with targets (N, heads).
+
+    Put on top of a network it makes `modutils.training` train, or prune, on the mean of the heads' cross-entropies.
+
+    Examples
+    --------
+    >>> nn.Sequential(networks.mlp([4, 20]), ByHead())(torch.zeros(3, 4)).shape
+    torch.Size([3, 10, 2])
+    """
 
     def forward(self, logits: Tensor) -> Tensor:
         return logits.unflatten(1, (-1, CLASSES)).mT
@@ -288,7 +296,7 @@ def train(
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate={learning_rate} must be above 0 and finite")
     history = optimize(
-        nn.Sequential(model, _ByHead()),
+        nn.Sequential(model, ByHead()),
         inputs,
         targets,
         torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True),

@@ -14,7 +14,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import prune
 
-from modutils import attribution, data, graphs, hierarchy, lesions, modularity, networks, planted, similarity, spectral
+from modutils import (
+    attribution,
+    data,
+    graphs,
+    hierarchy,
+    lesions,
+    modularity,
+    networks,
+    planted,
+    similarity,
+    spectral,
+    training,
+)
 from modutils.coclustering import spectral_cocluster
 from modutils.planted import Planted
 from modutils.units import layer_activations
@@ -312,6 +324,16 @@ def test_what_reads_activations_and_attributions_takes_it(trained: Planted) -> N
         e = [attribution.neuron_sample_matrix(trained.model, layer, inputs, output=planted.head(h)) for h in (0, 1)]
         labels = spectral_cocluster(torch.cat(e, 1), 2).row_labels
         assert adjusted_rand_score(true[fires], np.asarray(labels)[fires]) == 1
+
+
+def test_a_plain_copy_is_pruned_by_magnitude_on_all_heads(trained: Planted) -> None:
+    model = planted.plain(trained.model)
+    training.prune(nn.Sequential(model, planted.ByHead()), *digits("aligned", 300), epochs=1, sparsity=0.9, every=1)
+    masks = [layer.weight.detach().numpy() != 0 for layer in linear(model)]
+    assert [int(mask.sum()) for mask in masks] == [mask.size - round(0.9 * mask.size) for mask in masks]
+    assert all((found <= true).all() for found, true in zip(masks, trained.masks, strict=True))
+    modules = hierarchy.detect_modules(masks)
+    assert [len(labels) for labels in modules] == [128, 48, 32, 20]
 
 
 def test_the_other_families_have_their_own_plant() -> None:
