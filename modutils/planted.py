@@ -48,8 +48,10 @@ from torch.nn.utils import prune
 from modutils import _check, data, networks
 from modutils.training import HERE, Execution, History, optimize, predict
 
+#: The families, as the table says.
 FAMILIES = ("aligned", "crossed", "columns")
-CLASSES = 10  # logits of a head
+#: Logits of a head.
+CLASSES = 10
 
 
 class Planted(NamedTuple):
@@ -173,8 +175,7 @@ def samples(
     groups : int
         Images of a sample, at least 2; of ``columns`` it is one image anyway.
     pool : int
-        Average over squares of so many pixels a side; it must divide the side of an image. The paper-scale study takes
-        2 of MNIST: 14 × 14.
+        Average over squares of so many pixels a side, at least 1; it must divide the side of an image.
     seed : int
         Of the draw.
 
