@@ -44,7 +44,7 @@ from IPython.display import HTML, Code
 from myst_nb import glue
 
 from modutils import data, plotting, training
-from studies.own_network import cells, figures
+from studies.your_own_network import cells, figures
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
@@ -163,7 +163,7 @@ print("entropy of the classes (nats):", np.asarray(coherence.label_entropy(drive
 
 # %%
 from companion.study import open_chapter
-from studies.own_network import STUDY
+from studies.your_own_network import STUDY
 
 chapter = open_chapter(STUDY, scale, recompute=recompute)
 records = list(chapter.results.records("modules"))
