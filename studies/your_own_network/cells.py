@@ -135,7 +135,7 @@ def group(description: Tensor, k: int, *, seed: int = 0) -> dict[str, np.ndarray
 
 
 def compared(
-    model: nn.Module, layer: str, images: Tensor, classes: Tensor, labels: np.ndarray, *, draws: int = 39, seed: int = 0
+    model: nn.Module, layer: str, images: Tensor, classes: Tensor, labels: np.ndarray, *, draws: int = 99, seed: int = 0
 ) -> dict[str, Any]:
     """Modules beside random sets of as many channels, by what removal does and by which images drive them."""
     values = units.layer_activations(model, layer, images, units="channel").T
