@@ -44,7 +44,7 @@ from IPython.display import HTML, Code
 from myst_nb import glue
 
 from modutils import data, plotting, training
-from studies.own_network import cells, figures
+from studies.your_own_network import cells, figures
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
@@ -163,7 +163,7 @@ print("entropy of the classes (nats):", np.asarray(coherence.label_entropy(drive
 
 # %%
 from companion.study import open_chapter
-from studies.own_network import STUDY
+from studies.your_own_network import STUDY
 
 chapter = open_chapter(STUDY, scale, recompute=recompute)
 records = list(chapter.results.records("modules"))
@@ -181,7 +181,7 @@ figures.partitions(first)
 
 # %% [markdown]
 # In the table, a row is a partition. *Modules* are means over all modules of all networks, *random sets* are as large. The p values
-# of the modules are joined by Fisher's method; with 99 random sets each, none alone can be below 0.01. Larger losses and larger selectivity
+# of the modules are joined by Fisher's method; with 99 random sets each, none alone can be below 1/200. Larger losses and larger selectivity
 # are better than chance, and so is smaller entropy. Nine partitions times three tests are 27 chances: only what is below
 # 0.05 / 27 = 0.002 stands for itself.
 

@@ -30,7 +30,7 @@ from modutils import (
 from modutils import data as images_of
 from modutils.training import Execution
 
-STUDY = "own_network"
+STUDY = "your_own_network"
 LAYER = "blocks.2"
 SEEDS = 3
 

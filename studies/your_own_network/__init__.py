@@ -1,10 +1,10 @@
 """A network that no paper studied: described, grouped and tested in every way that the library has for any network."""
 
 from companion.study import Study
-from studies.own_network import cells
+from studies.your_own_network import cells
 
 STUDY = Study(
-    "own_network",
+    "your_own_network",
     cells.plan,
     lambda results, scale: {},
     claims=(),
