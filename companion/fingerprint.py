@@ -296,6 +296,8 @@ class _Walker:
             return self._definition(node)
         if isinstance(node, _COMPREHENSIONS):
             return self._comprehension(node)
+        if isinstance(node, ast.Call):
+            self._note_import(node)
         return self._fields(node)
 
     _in_class = False
@@ -304,6 +306,12 @@ class _Walker:
         """Whether a statement does nothing, such as a docstring; an import counts where its names are used."""
         bare = isinstance(node, ast.AnnAssign) and node.value is None and not self._in_class
         return bare or _is_text(node) or isinstance(node, ast.Import | ast.ImportFrom)
+
+    def _note_import(self, node: ast.Call) -> None:
+        """A package that ``importlib.import_module`` is given by name is used, as one in a statement is."""
+        name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+        if isinstance(name, str) and ast.unparse(node.func) == "importlib.import_module" and not _is_ours(name):
+            self.packages.add(name.partition(".")[0])
 
     def _fields(self, node: ast.AST, **replaced: Any) -> tuple[Any, ...]:
         """A node by its fields; those that Python versions leave out or fill with nothing are left out."""

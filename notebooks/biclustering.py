@@ -659,7 +659,8 @@ print(f"ten attributions {ten:.3f} s, one {one:.3f} s: {ten / one:.0f} times les
 # %%
 import warnings
 
-from captum.attr import LayerDeepLift
+with warnings.catch_warnings(action="ignore"):  # its progress bars miss a widget
+    from captum.attr import LayerDeepLift
 
 
 def by_captum():

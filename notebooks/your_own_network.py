@@ -233,6 +233,17 @@ print(spectral.spectral_clusters(graphs.correlation_graph(features), 3))
 # **What is refused.** A model in training mode; a layer that runs twice or gives something else than one tensor; labels for elements where
 # channels are meant. Each says what it was and what would do.
 #
+# ## What it costs
+#
+# ResNet-18 beside captum and a hook, the module search beside Leiden, Louvain and a greedy search, and k-means in torch beside scikit-learn's:
+# each pair gives the same result, or says how far apart they are. `make bench` measures it anew.
+
+# %% tags=["remove-input"]
+from companion import reports
+
+HTML(reports.benchmarks("own_network", "module_search", "kmeans"))
+
+# %% [markdown]
 # ## Try it
 #
 # 1. **Test another partition.** In *Test the modules* replace `permutation_test([by_modularity]` by `permutation_test([by_cut]`. Which of the

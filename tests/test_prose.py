@@ -44,6 +44,12 @@ REASONS: dict[str, dict[str, str]] = {
         "what the slides say, and where their text and their charts differ": "35 11",
         "smaller networks on digits": "14 128 160",
     },
+    "your_own_network": {
+        "the small network of this page: image size, channels, positions": "8 32 16",
+        "random sets, tests and their levels": "99 27 0.05 0.002 200",
+        "what an expression is": "10 2.3",
+        "how long the record takes": "half",
+    },
     "detecting_modularity": {
         "the networks and images, as in the paper": "784 256 10 1818 5000 200 892 2000 20 90 0.5 32 64 7 0.1",
         "clusters, random sets, shuffles and steps, as in the paper": "12 16 19 50 65 40 99",

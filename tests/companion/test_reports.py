@@ -124,8 +124,11 @@ def test_every_benchmark_is_shown() -> None:
     assert shown == {
         "attribution",
         "coclustering",
+        "kmeans",
         "lesions",
         "modularity",
+        "module_search",
+        "own_network",
         "sculpting",
         "similarity",
         "spectral",
