@@ -47,8 +47,6 @@ REASONS: dict[str, dict[str, str]] = {
     "your_own_network": {
         "the small network of this page: image size, channels, positions": "8 32 16",
         "random sets, tests and their levels": "99 27 0.05 0.002 200",
-        "what an expression is": "10 2.3",
-        "how long the record takes": "half",
     },
     "detecting_modularity": {
         "the networks and images, as in the paper": "784 256 10 1818 5000 200 892 2000 20 90 0.5 32 64 7 0.1",
