@@ -72,7 +72,7 @@ def _with_layer() -> tuple[Any, str, Tensor]:
 
 
 def peak(work: Callable[[], Tensor]) -> float:
-    """Memory that a process of its own takes at its peak beyond what the network and the images take, in MiB (Linux)."""
+    """Memory that a process of its own takes at its peak beyond the network and the images, in MiB (Linux)."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (work,))
 
