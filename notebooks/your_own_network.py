@@ -174,7 +174,9 @@ first = runs[0]
 glue("own-accuracy", figures.accuracy(runs), display=False)
 glue("own-n", len(runs), display=False)
 glue("own-data", figures.origin(records[0]), display=False)
-glue("own-channels", len(first["graphs"]["similarity"]), display=False)
+table = figures.table(runs)
+for name in ("accuracy", "most", "entropy"):
+    glue(f"own-{name}-n", figures.beyond_chance(table, name), display=False)
 
 # %% mystnb={"figure": {"name": "fig-own-partitions", "caption": "Three descriptions, top to bottom, of the same channels of one network (seed 0), as graphs: the darker a cell, the stronger two channels are joined; the diagonal is left out. In each panel channels are sorted by what one way of grouping, left to right, found; orange squares are its modules. Look for squares that are darker than what is around them."}, "image": {"alt": "Nine square heat maps of one layer's channels in three rows and three columns, each with a few orange squares along the diagonal", "width": "100%"}} tags=["hide-input"]
 figures.partitions(first)
@@ -186,7 +188,12 @@ figures.partitions(first)
 # 0.05 / 27 = 0.002 stands for itself.
 
 # %% tags=["hide-input"]
-HTML(figures.shown(figures.table(runs)))
+HTML(figures.shown(table))
+
+# %% [markdown]
+# Of the nine partitions, {glue:text}`own-accuracy-n` cost more accuracy than chance by this bar, {glue:text}`own-most-n` are more selective,
+# and in {glue:text}`own-entropy-n` the images that drive a module are of fewer classes. A module that matters need not be one that
+# answers to a class: which test you choose decides as much as which definition.
 
 # %% mystnb={"figure": {"name": "fig-own-agreement", "caption": "How alike the nine partitions are: element-centric similarity, 1 for equal partitions, as a mean over networks. Blocks along the diagonal are partitions of one description. If two descriptions found the same modules, a block off the diagonal would be as dark."}, "image": {"alt": "A table of nine by nine numbers on blue cells, darker in three blocks along the diagonal", "width": "100%"}} tags=["hide-input"]
 figures.agreement(runs)

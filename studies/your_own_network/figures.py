@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -60,21 +60,27 @@ def table(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     names = {"lost": "accuracy lost (%)", "selectivity": "most − least over classes (%)", "entropy": "entropy (nats)"}
     words = {"value": "modules", "null": "random sets", "p": "p"}
     frame.columns = pd.MultiIndex.from_tuples(
-        [("", "modules") if key == "modules" else (names[key[0]], words[key[1]]) for key in frame.columns]
+        [("", "number") if key == "modules" else (names[key[0]], words[key[1]]) for key in frame.columns]
     )
     return frame
 
 
 def shown(frame: pd.DataFrame) -> str:
-    """The table as HTML."""
+    """The table as HTML, which scrolls in itself where it is wider than the page."""
 
-    def digits(name: tuple[str, str]) -> str:
+    def written(name: tuple[str, str]) -> Callable[[float], str]:
         if name[1] == "p":
-            return "{:.3f}"
-        return "{:.2f}" if name[0].startswith("entropy") else "{:.1f}"
+            return lambda p: f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+        return ("{:.2f}" if name[0].startswith("entropy") else "{:.1f}").format
 
-    html: str = frame.to_html(formatters=[digits(name).format for name in frame.columns], border=0)
-    return html
+    html = frame.to_html(formatters=[written(name) for name in frame.columns], border=0)
+    return f'<div style="overflow-x: auto">{html}</div>'
+
+
+def beyond_chance(frame: pd.DataFrame, test: str) -> int:
+    """Partitions whose modules differ from random sets by a test whose name begins so, at 0.05 over all tests."""
+    (p,) = [name for name in frame.columns if name[0].startswith(test) and name[1] == "p"]
+    return int((frame[p] < 0.05 / (3 * len(frame))).sum())
 
 
 @figure
