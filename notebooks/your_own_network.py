@@ -138,6 +138,7 @@ def lost(_, sets):
     return {"lost": share.mean(axis=1), "selectivity": np.ptp(share, axis=1)}
 
 
+shuffled = np.random.default_rng(seed).permutation(by_modularity)  # for the second exercise
 tested = partitions.permutation_test([by_modularity], lost, draws=99, seed=seed)
 for name, found in tested.values.items():
     p = statistics.rank_p_values(found[:, 0], found[:, 1:-1])
@@ -255,7 +256,7 @@ HTML(reports.benchmarks("own_network", "module_search", "kmeans"))
 #
 # 1. **Test another partition.** In *Test the modules* replace `permutation_test([by_modularity]` by `permutation_test([by_cut]`. Which of the
 #    two is more selective?
-# 2. **Shuffle it.** Replace it by `permutation_test([np.random.default_rng(0).permutation(by_modularity)]`. The p values should now be anything
+# 2. **Shuffle it.** Replace it by `permutation_test([shuffled]`. The p values should now be anything
 #    between 0 and 1, and the values those of the random sets.
 # 3. **Look at another layer.** Set `layer = "blocks.1"`, which has 16 channels. Are its modules as selective as those of the last block?
 #
