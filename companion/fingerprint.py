@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 #: Packages whose definitions are followed; those of others are known by their version.
@@ -145,12 +146,18 @@ class _Module:
     effects: Sequence[ast.stmt]
 
 
+# Two threads that parse at once spoil each other's count of depth in CPython 3.11 (a SystemError; gh-106905).
+_PARSING = Lock()
+
+
 @cache
 def _parse(path: Path) -> _Module:
     definitions: dict[str, list[ast.stmt]] = {}
     imports: dict[str, str] = {}
     effects = []
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    with _PARSING:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             imports |= _imported(node, path)
         elif _is_text(node) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from companion.fingerprint import Fingerprint, below, differences, fingerprint, installed
+from companion.fingerprint import Fingerprint, _parse, below, differences, fingerprint, installed
 from conftest import ROOT
 
 #: A small tree of ours: `stage` calls `middle`, which calls `inner`, which calls `innermost`, in three files.
@@ -311,6 +314,28 @@ def test_all_that_is_reached_is_listed(tree: Tree) -> None:
         found.definitions.keys()
     )
     assert not {"unused", "decorated", "local_import", "LIMIT"} & found.definitions.keys()
+
+
+def test_threads_may_ask_at_once(tree: Tree) -> None:
+    def give_way(*_: object) -> None:
+        time.sleep(0)  # as any finalizer may, in the middle of ast.parse
+
+    stage = "def stage(x):\n    return [(x + 1) * (y, [y]) for y in range(x)]\n" * 20
+    tree.files |= {f"many_{number}": stage for number in range(40)}
+    tree.fingerprint()
+    locate = below(tree.folder / str(tree.version))
+    _parse.cache_clear()
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(give_way)
+    gc.set_threshold(50)
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda number: fingerprint(f"modutils.many_{number}", "stage", locate=locate), range(40)))
+    finally:
+        gc.callbacks.remove(give_way)
+        gc.set_threshold(*threshold)
+        sys.setswitchinterval(interval)
 
 
 def test_bad_arguments_are_named(tree: Tree) -> None:
