@@ -46,10 +46,10 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]], *, linked: bool = Fals
             f"<td>{badge(row.verdict)}<br>{escape(row.value)}<br><small>{escape(row.interval)}{_parts(row)}{_caveat(row)}</small></td>"
             for row in rows
         )
-        place = escape(anchor(first.id))
-        start = f'<tr><td><a href="#{place}">{{}}</a>' if linked else f'<tr id="{place}"><td>{{}}'
-        name = f"<strong>{escape(first.id)}</strong>"
-        lines.append(f"{start.format(name)} {escape(first.statement)}</td>{cells_of_row}</tr>")
+        place, name = escape(anchor(first.id)), f"<strong>{escape(first.id)}</strong>"
+        name = f'<a href="#{place}">{name}</a>' if linked else name
+        row_start = "<tr>" if linked else f'<tr id="{place}">'
+        lines.append(f"{row_start}<td>{name} {escape(first.statement)}</td>{cells_of_row}</tr>")
     return f'<table class="table verdicts"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
@@ -83,8 +83,8 @@ def verdict_box(
     if not rows:
         raise ValueError(f"id={id!r} is no claim; there are {', '.join(row.id for row in next(iter(found.values())))}")
     first = next(iter(rows.values()))
-    names = {name: f" <small>{escape(name)}</small>" if len(rows) > 1 else "" for name in rows}
-    short = " ".join(f'<span class="verdict-of">{badge(row.verdict)}{names[name]}</span>' for name, row in rows.items())
+    names = {name: f"<small>{escape(name)}</small> " if len(rows) > 1 else "" for name in rows}
+    short = " ".join(f'<span class="verdict-of">{names[name]}{badge(row.verdict)}</span>' for name, row in rows.items())
     lines = "".join(_one(name, row, place < (reasons or len(rows))) for place, (name, row) in enumerate(rows.items()))
     rule = {"Published": first.published, "Rule": first.rule, "Tried": first.tried}
     small = "<br>".join(f"{name}: {escape(text)}" for name, text in rule.items() if text)
@@ -120,7 +120,7 @@ _FILLS: dict[State, str] = {
     '<path d="M{x:.1f} {top}a4 4 0 0 0 0 8z" fill="currentColor"/>',
     False: '<circle cx="{x:.1f}" cy="{y}" r="3.5" fill="none" stroke="currentColor" stroke-width="1.5"/>',
 }
-_STATE_NAMES: dict[State, str] = {True: "met", None: "open", False: "not met"}
+_STATE_NAMES: dict[State, str] = {True: "met by", None: "open for", False: "not met by"}
 
 
 def dots(series: Series, states: Mapping[str, State]) -> str:
@@ -149,7 +149,7 @@ def dots(series: Series, states: Mapping[str, State]) -> str:
         ]
         if np.isfinite(mean):
             parts.append(_FILLS[states.get(name, True)].format(x=at(mean), y=y, top=y - 4))
-        if np.isfinite(start) and np.isfinite(end):
+        if start < end:
             parts.append(f'<path d="M{at(start):.1f} {y}H{at(end):.1f}" stroke="currentColor"/>')
     counts = Counter(_STATE_NAMES[states[name]] for name in ends if name in states)
     legend = ", ".join(
@@ -158,7 +158,7 @@ def dots(series: Series, states: Mapping[str, State]) -> str:
         if counts[_STATE_NAMES[state]]
     )
     spread = ", with 95 % intervals" if any(isinstance(value, Interval) for value in series.values.values()) else ""
-    words = f"{series.what}{spread}{f'; the condition is {legend}' if legend else ''}"
+    words = f"{series.what}{spread}{f'; condition {legend}' if legend else ''}"
     size = (left + width + 52, bottom + 14)
     return (
         f'<figure class="verdict-dots"><figcaption><small>{escape(words)}.</small></figcaption>'

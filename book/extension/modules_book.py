@@ -12,15 +12,15 @@ from functools import cache
 from importlib.metadata import files
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nbformat
-import scoreboard
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+import scoreboard
 from companion import records, reports, study
 from companion.claims import Verdict, as_csv, as_json
 from companion.execution import find_executed
@@ -92,12 +92,11 @@ def studies_without_record() -> list[str]:
 
 
 def claims_markdown(found: Mapping[str, Mapping[str, Sequence[Verdict]]]) -> list[str]:
-    """The scoreboard, then for each study, with a count for each of its papers, its claims."""
-    lines = ["```{scoreboard}", "```"]
+    """For each study, with a count for each of its papers, its claims."""
+    lines: list[str] = []
     for name, columns in found.items():
         first = next(iter(columns.values()))
-        where = _chapter(name)
-        lines += ["", f"## {where}", ""]
+        lines += ["", f"## {_text(_title(name))}", ""]
         for key, group in groupby(first, key=lambda row: row.paper):
             rows = list(group)
             lines += [f"{{cite:t}}`{key}`: {_text(scoreboard.counts(rows))}", ""]
@@ -106,11 +105,11 @@ def claims_markdown(found: Mapping[str, Mapping[str, Sequence[Verdict]]]) -> lis
     return lines
 
 
-def _chapter(name: str) -> str:
-    """The title of a study's chapter, or the name of a study that has none, as Markdown."""
+def _title(name: str) -> str:
+    """The title of a study's chapter, or the name of a study that has none."""
     path = ROOT / "notebooks" / f"{name}.py"
-    title = re.search(r"^# # (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.is_file() else None
-    return f"{{doc}}`{title[1]} </notebooks/{name}>`" if title else _text(name)
+    found = re.search(r"^# # (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.is_file() else None
+    return found[1] if found else name
 
 
 def changes_markdown(found: Iterable[Verdict]) -> list[str]:
@@ -184,7 +183,7 @@ class ClaimsTable(SphinxDirective):
         notes = [
             f"The study `{name}` has no record yet: `make paper` computes it." for name in studies_without_record()
         ]
-        return _parse(self, [*claims_markdown(judged()), "", *notes], titles=True)
+        return _parse(self, [*notes, "", *claims_markdown(judged())], titles=True)
 
 
 class Scoreboard(SphinxDirective):
@@ -266,6 +265,23 @@ def _own_footnotes(app: Sphinx, what: str, name: str, obj: object, options: obje
         lines[position] = re.sub(r"\[(\d+)\](?=_|\s)", rf"[#{name}-\1]", line)
 
 
+#: What docutils, MyST-NB and pandas write that a screen reader stumbles over: deprecated roles, a label that hides what
+#: the element says, headers of columns that say nothing.
+_MENDED = {
+    r' role="doc-(?:biblioentry|biblioref|endnote)"': "",
+    r'(<div) role="list"( class="citation-list">)': r"\1\2",
+    r'(<summary) aria-label="Toggle hidden content">': r"\1>",
+    r"<th(?: [^>]*)?>(\s*(?:<p>\s*</p>)?\s*)</th>": r"<td>\1</td>",
+}
+
+
+def _accessible(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: nodes.Node | None) -> None:
+    """Mend what keeps the text of a page from being read aloud."""
+    for wrong, right in _MENDED.items():
+        if "body" in context:
+            context["body"] = re.sub(wrong, right, context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the style sheet and the math script."""
     app.add_directive("status-table", StatusTable)
@@ -276,6 +292,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("rule-changes", RuleChanges)
     app.connect("config-inited", _configure)
     app.connect("autodoc-process-docstring", _own_footnotes)
+    app.connect("html-page-context", _accessible)
     app.add_css_file("book.css")
     app.add_js_file("pages.js", loading_method="defer")
     app.add_js_file("scoreboard.js", loading_method="defer")

@@ -16,7 +16,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from companion import reports, study
+from companion import records, reports, study
 from companion.claims import VERDICTS, Verdict
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def claim(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
         links = {"the figure": f"{page}#{figure.name}", "in the chapter": f"{page}#{anchor}"}
     function = decide.func if isinstance(decide, partial) else decide
     lines, start = inspect.getsourcelines(function)
-    file = Path(inspect.getsourcefile(function) or "").resolve().relative_to(ROOT).as_posix()
+    file = Path(inspect.getsourcefile(function) or "").resolve().relative_to(records.ROOT).as_posix()
     where = f"{file}, lines {start} to {start + len(lines) - 1}"
     address = f"{_repository('blob')}/{file}#L{start}-L{start + len(lines) - 1}"
     code = highlight("".join(lines), PythonLexer(), HtmlFormatter(nowrap=True))

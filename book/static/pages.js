@@ -1,4 +1,4 @@
-// What every page needs beside the theme: labels for tables that a phone shows as cards, and unfolded details on paper.
+// What every page needs beside the theme: labels for tables that a phone shows as cards, and unfolded claims on paper.
 document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll("article table.table")) {
     const names = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent.trim());
@@ -17,6 +17,12 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   }
 
+  // The theme's sidebar is no landmark, and its search button says "Search" for what reads "Search Ctrl + K".
+  const sidebar = document.getElementById("pst-primary-sidebar");
+  sidebar?.setAttribute("role", "navigation");
+  sidebar?.setAttribute("aria-label", "Book");
+  document.querySelectorAll(".search-button-field").forEach((button) => button.removeAttribute("aria-label"));
+
   // A link to a claim, or to what is folded in it, unfolds it.
   const unfold = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -29,7 +35,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
 let folded = [];
 addEventListener("beforeprint", () => {
-  folded = [...document.querySelectorAll("article details:not([open])")];
+  folded = [...document.querySelectorAll("details.verdict:not([open])")];
   folded.forEach((part) => (part.open = true));
 });
 addEventListener("afterprint", () => folded.forEach((part) => (part.open = false)));
