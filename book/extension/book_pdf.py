@@ -65,6 +65,10 @@ def one_page(html: Path, names: list[str]) -> str:
     body.extend(articles)
     if whole.body is not None:
         whole.body.replace_with(body)
+    places = {str(element["id"]) for element in body.select("[id]")}
+    for link in body.select('a[href^="#"]'):  # to what is folded, and not printed
+        if str(link["href"])[1:] not in places:
+            del link["href"]
     text = re.sub(r'(<(?:link|script)[^>]* (?:href|src)=")\.\./', r"\1", str(whole))
     return text.replace("</head>", "<style>article { break-before: page; }</style></head>")
 

@@ -1,4 +1,9 @@
 // What every page needs beside the theme: labels for tables that a phone shows as cards, and unfolded claims on paper.
+// A browser lets no page from disk read another: the search goes without excerpts there, and without an error for each.
+if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") {
+  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll("article table.table")) {
     const names = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent.trim());
@@ -22,6 +27,9 @@ document.addEventListener("DOMContentLoaded", () => {
   sidebar?.setAttribute("role", "navigation");
   sidebar?.setAttribute("aria-label", "Book");
   document.querySelectorAll(".search-button-field").forEach((button) => button.removeAttribute("aria-label"));
+
+  // What scrolls sideways can be reached with the keyboard.
+  document.querySelectorAll('article [style*="overflow-x"]').forEach((part) => (part.tabIndex = 0));
 
   // A link to a claim, or to what is folded in it, unfolds it.
   const unfold = () => {
