@@ -45,6 +45,9 @@ class Study:
         What each stage does, in words.
     trials : mapping
         For each claim how its rule is tried, or why it is not.
+    score : callable, optional
+        ``score(method, scale, folder, progress=...)`` scores a function of a reader on the study's networks, beside
+        what is recorded in the folder, and gives a text.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Study:
     claims: Iterable[Claim]
     stages: Mapping[str, str]
     trials: Mapping[str, Trial | str] = field(default_factory=dict)
+    score: Callable[..., str] | None = None
 
     def results(self, scale: str = "paper", folder: Path | None = None) -> Results:
         """The records of a scale's plan, in the committed record or in another folder; an unknown scale is an error."""

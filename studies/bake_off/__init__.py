@@ -1,7 +1,7 @@
 """The bake-off: what four papers call a module, on the same networks with known modules."""
 
 from companion.study import Study
-from studies.bake_off import cells, claims, evidence, trials
+from studies.bake_off import cells, claims, evidence, leaderboard, trials
 
 STUDY = Study(
     "bake_off",
@@ -10,4 +10,5 @@ STUDY = Study(
     claims.CLAIMS,
     stages={"contest": "train a network with planted modules; every method looks for them, and is judged"},
     trials=trials.TRIALS,
+    score=leaderboard.report,
 )

@@ -44,7 +44,7 @@ class Setup(NamedTuple):
 SETUPS = {
     ("mnist", 2): Setup(2, 14, 128, 10_000, 5, 10, 128),
     ("digits", 5): Setup(1, 8, 100, 6_000, 10, 10, 64),
-    ("digits", 2): Setup(1, 8, 48, 3_000, 8, 10, 64),
+    ("digits", 2): Setup(1, 8, 48, 6_000, 8, 20, 64),
 }
 
 
