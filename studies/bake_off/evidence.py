@@ -76,15 +76,15 @@ class Evidence:
         """The δ at which ARI falls below 1/2, or by how much it exceeds another's; 95 % bootstrap over seeds."""
         deltas, own = np.array(self.deltas("aligned")), self.table(method)
         other = None if minus is None else self.table(minus)
-        if own.size == 0 or own.shape[1] < 2:
-            return Interval(np.nan, np.nan, np.nan, 0 if own.size == 0 else own.shape[1])
+        if own.size == 0:
+            return Interval(np.nan, np.nan, np.nan, 0)
         seeds = own.shape[1]
         drawn = np.random.default_rng(0).integers(seeds, size=(BOOTSTRAPS, seeds))
         values = []
         for places in (np.arange(seeds), *drawn):
             value = crossing(deltas, own[:, places].mean(1))
             values.append(value if other is None else value - crossing(deltas, other[:, places].mean(1)))
-        low, high = np.quantile(values[1:], [0.025, 0.975])
+        low, high = np.quantile(values[1:], [0.025, 0.975]) if seeds > 1 else (np.nan, np.nan)
         return Interval(values[0], float(low), float(high), seeds)
 
     def beyond_chance(self, delta: float) -> dict[tuple[str, str], np.ndarray]:

@@ -169,9 +169,10 @@ def report(method: Method, scale: str, folder: Path, *, progress: bool = False) 
     ]
     if networks:
         weights = [row.networks for row in counted]
+        unassigned = np.average([row.unassigned for row in counted], weights=weights)
+        seconds = np.average([row.seconds for row in counted], weights=weights)
         text.append(
-            f"{100 * np.average([row.unassigned for row in counted], weights=weights):.0f} % of the units that fire got "
-            f"no group; {sum(row.odd for row in counted)} networks got another number of groups than was asked for; "
-            f"{np.average([row.seconds for row in counted], weights=weights):.2f} s of processor time a network."
+            f"{100 * unassigned:.0f} % of the units that fire got no group; {sum(row.odd for row in counted)} networks "
+            f"got another number of groups than was asked for; {seconds:.2f} s of processor time a network."
         )
     return "\n".join(text)
