@@ -46,11 +46,12 @@ delta = 0.5
 
 # %%
 import matplotlib.pyplot as plt
+import torch
 from IPython.display import HTML
 from myst_nb import glue
 
 from companion.reports import table
-from modutils import planted, plotting, similarity, spectral, units
+from modutils import planted, plotting, units
 from studies.bake_off import cells, figures, leaderboard, methods
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
@@ -210,16 +211,19 @@ HTML(figures.pilot(next(iter(chapter.verdicts.values()))))
 # ## Your own method
 #
 # A method is one function. It gets the network, the name of a layer, images and the number of groups, and returns a label for each unit. Here
-# is one that nobody published: units belong together if they fire for the same images.
+# is one that is in none of the papers: swap one of the images for that of another sample and see which units change.
 
 
 # %%
 def mine(model, layer, inputs, k):
-    """Units that fire for the same images belong together."""
+    """Units belong together if the same image moves them most."""
     values = units.layer_activations(model, layer, inputs)
-    fires = (values > 0).double()
-    together = fires.T @ fires
-    return spectral.spectral_clusters(similarity.normalize(together), k)
+    moved = []
+    for image in range(inputs.shape[1]):
+        other = inputs.clone()
+        other[:, image] = inputs[:, image].roll(1, dims=0)
+        moved.append((units.layer_activations(model, layer, other) - values).abs().mean(0))
+    return torch.stack(moved).argmax(0)
 
 
 own = leaderboard.on_network(mine, net, plant.labels)
@@ -246,8 +250,8 @@ HTML(reports.benchmarks("bake_off"))
 # ## Try it
 #
 # 1. **Hide the plant.** Set `delta = 0.8` in the first code cell. Who still sees it, in the picture and in the table?
-# 2. **Improve the method.** In *Your own method* replace `values > 0` by `values > values.mean(0)`: units belong together if they are *more active
-#    than usual* for the same images. Is it better?
+# 2. **Blank instead of swap.** In *Your own method* replace `inputs[:, image].roll(1, dims=0)` by `0`. A blank image is none that the network
+#    knows. Is the method still as good?
 # 3. **Three images.** Set `groups = 3` where the network is planted. What does the picture look like, and who finds three groups?
 #
 # To compute every figure of this page anew on digits, set `scale = "quick"` in the first code cell, or run

@@ -48,6 +48,11 @@ REASONS: dict[str, dict[str, str]] = {
         "the small network of this page: image size, channels, positions": "8 32 16",
         "random sets, tests and their levels": "99 27 0.05 0.002 200",
     },
+    "bake_off": {
+        "the small network of this page: image size, and δ of an exercise": "8",
+        "what two groups of equal size can agree beyond chance, and δ of the figures": "0.5 0.1 0.3",
+        "the level of intervals": "95",
+    },
     "detecting_modularity": {
         "the networks and images, as in the paper": "784 256 10 1818 5000 200 892 2000 20 90 0.5 32 64 7 0.1",
         "clusters, random sets, shuffles and steps, as in the paper": "12 16 19 50 65 40 99",

@@ -84,7 +84,7 @@ def _h2(of: Evidence) -> Finding:
     return finding(
         h2_conditions(found),
         "; ".join(f"{name} {intervals[name, 0].mean:.2f} and {intervals[name, 1].mean:.2f}" for name in names),
-        "; ".join(f"{name} {intervals[name, 0].text('.2f')}" for name in names[:1]) + " in layer 1",
+        f"loss Hessian in the upper layer {intervals['loss Hessian', 1].text('.2f')}",
         "ARI in the lower and in the upper layer." + _n(of, "crossed", 0.0) + _n(of, "crossed", 0.1),
         part=3,
     )

@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 
 from companion.reports import table as html_table
 from modutils import graphs, hierarchy
-from modutils.plotting import COLORS, GREY, SEQUENTIAL, WIDTH, band_curves, figure, heat_table, interval_dots, letters
+from modutils.plotting import (
+    COLORS,
+    GREY,
+    SEQUENTIAL,
+    WIDTH,
+    band_curves,
+    figure,
+    heat_table,
+    interval_dots,
+    letters,
+    note,
+)
 from modutils.statistics import Interval, mean_interval
 from studies.bake_off import methods, scores
 from studies.bake_off.evidence import BASELINES, Evidence, agreement, of_network
@@ -119,6 +130,12 @@ def standings(
     return sorted(rows, key=lambda row: -(row[1] + row[2]))
 
 
+def _noted(sheet: Figure, of: Evidence, networks: int, more: str = "") -> Figure:
+    """Data and number of networks in small print."""
+    of_what = {"mnist": "MNIST", "digits": "digits"}[of.dataset]
+    return note(sheet, f"{of.groups} images of {of_what} side by side; n = {networks} networks of a kind.{more}")
+
+
 # --- who finds it -----------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +162,7 @@ def against_delta(of: Evidence) -> Figure:
     axes[1].set_xlabel("share δ of the weights between groups that is kept")
     letters(axes)
     sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
-    return sheet
+    return _noted(sheet, of, len(course(of, LINES[0], 0)))
 
 
 @figure
@@ -159,7 +176,7 @@ def half_way(of: Evidence) -> Figure:
     interval_dots(ax, [word(name) for name in rows], [found[name] for name in rows], colors=colors,
                   reference=found["in-weight"].mean)  # fmt: skip
     ax.set_xlabel("δ at which ARI falls below one half")
-    return sheet
+    return _noted(sheet, of, found["in-weight"].n)
 
 
 # --- when they part ---------------------------------------------------------------------------------------------------
@@ -184,7 +201,8 @@ def apart(of: Evidence, delta: float = 0.1) -> Figure:
     heat_table(ax, table, [word(name) for name in rows], columns, low=0, high=1, fontsize=9)
     ax.axvline(1.5, color="white", linewidth=5)
     ax.axhline(len(rows) - sum(name in BASELINES for name in rows) - 0.5, color="white", linewidth=3)
-    return sheet
+    crossed, of_columns = (len(of.networks(family, delta)) for family in ("crossed", "columns"))
+    return _noted(sheet, of, of_columns, f" Columns have one image. Of crossed networks {crossed} learned.")
 
 
 @figure
@@ -204,7 +222,7 @@ def rescaling(of: Evidence, delta: float = 0.3) -> Figure:
     ax.set_xlim(-0.05, 1.05)
     ax.set_xlabel("agreement with the plant (ARI)")
     sheet.legend(loc="outside lower center", ncols=2)
-    return sheet
+    return _noted(sheet, of, len(seeds))
 
 
 # --- who agrees with whom ---------------------------------------------------------------------------------------------
@@ -213,19 +231,20 @@ def rescaling(of: Evidence, delta: float = 0.3) -> Figure:
 @figure
 def agreements(of: Evidence, with_plant: float = 0.3, without: float = 1.0) -> Figure:
     """Agreement of methods beyond chance where there is a plant and where there is none, as means over networks."""
-    rows = [name for name in SHOWN if not name.startswith("sculpting")]
+    left_out = ("weights, all", "activations, all", "reach 0.95")
+    rows = [name for name in SHOWN if not name.startswith("sculpting") and name not in left_out]
     places = [NAMES.index(name) for name in rows]
-    sheet, axes = plt.subplots(2, 1, figsize=(WIDTH, 10.6))
+    sheet, axes = plt.subplots(2, 1, figsize=(WIDTH, 8.6))
     for ax, delta in zip(axes, (with_plant, without), strict=True):
         found = [agreement(one)[np.ix_(places, places)] for one in of.networks("aligned", delta).values()]
         table = np.mean(found, axis=0) if found else np.full((len(rows),) * 2, np.nan)
         np.fill_diagonal(table, np.nan)
         short = [str(number) for number in range(1, len(rows) + 1)]
         names = [f"{word(name)}  {number}" for number, name in enumerate(rows, 1)]
-        heat_table(ax, table, names, short, low=0, high=0.5, fontsize=7.5, text="{:.2f}")
+        heat_table(ax, table, names, short, low=0, high=0.5, fontsize=9)
         ax.set_title(f"δ = {delta:g}: " + ("no plant" if delta == 1 else "a plant"), pad=22)
     letters(axes, pad=22)
-    return sheet
+    return _noted(sheet, of, min(len(of.networks("aligned", delta)) for delta in (with_plant, without)))
 
 
 # --- what removal shows -----------------------------------------------------------------------------------------------
@@ -260,7 +279,7 @@ def removal(of: Evidence) -> Figure:
     ax.set_ylabel("own head's loss − the other's")
     ax.set_ylim(-0.05, 1)
     sheet.legend(loc="outside lower center", ncols=2, fontsize=9)
-    return sheet
+    return _noted(sheet, of, len(seeds))
 
 
 # --- which for what ---------------------------------------------------------------------------------------------------
