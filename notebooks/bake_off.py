@@ -97,17 +97,17 @@ print(f"{len(labels)} methods, both layers, in {sum(seconds.values()):.1f} s of 
 # %% mystnb={"figure": {"name": "fig-bo-seen", "caption": "The upper hidden layer of one network, seen by eight descriptions (live, digits, one network). Rows are units in the order of their planted groups; columns are the same units, for *weights* the units below and for *attributions* images, first for one head and then for the other. Orange lines are the borders of the groups; the number is the ARI of what each method makes of its picture. Where you see blocks, a method can."}, "image": {"alt": "Nine square heat maps in three rows: the planted blocks, then weights, attributions, activations, reach and four similarities, with blocks that are clear in some and faint in others", "width": "100%"}} tags=["hide-input"]
 figures.seen(net, plant.labels, labels)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 standings = figures.standings(plant.labels, labels, net)
 HTML(
     table(
         ("Method", "ARI, lower layer", "ARI, upper layer"),
-        [(figures.word(name), f"{lower:.2f}", f"{upper:.2f}") for name, lower, upper in standings],
+        [(figures.word(name), figures.two(lower), figures.two(upper)) for name, lower, upper in standings],
     )
 )
 
 # %% [markdown]
-# One network proves little. The record has twenty of each kind.
+# A name with *Q* is Newman's search, which chooses the number of modules itself. One network proves little. The record has many of each kind.
 
 # %%
 from companion.study import open_chapter
@@ -123,8 +123,8 @@ glue("bo-counted", figures.counted(found), display=False)
 
 # %% [markdown]
 # What we expected is written down as eight hypotheses, H1 to H8, from a pilot on other seeds. Their rules were committed before the record
-# was made. Of eight, {glue:text}`n-holds` hold, {glue:text}`n-in-part` hold in part and {glue:text}`n-not` do not. In this record
-# {glue:text}`bo-counted`.
+# was made. Of eight, {glue:text}`n-holds` hold, {glue:text}`n-in-part` hold in part, {glue:text}`n-not` do not and {glue:text}`n-undecided` are
+# undecided. In this record {glue:text}`bo-counted`.
 #
 # ## Who finds it
 #
@@ -136,7 +136,7 @@ figures.against_delta(found)
 # %% mystnb={"figure": {"name": "fig-bo-half", "caption": "The share δ at which a method's ARI, mean of both layers, falls below one half; 95 % bootstrap intervals over seeds. Baselines are grey, and the dashed line is the simplest of them: which image a unit's weights come from."}, "image": {"alt": "A list of methods, best on top, with a dot and an interval each, and a dashed line at the in-weight baseline", "width": "100%"}} tags=["hide-input"]
 figures.half_way(found)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 chapter.boxes("H1", "H6", "H7")
 
 # %% [markdown]
@@ -148,7 +148,7 @@ chapter.boxes("H1", "H6", "H7")
 # %% mystnb={"figure": {"name": "fig-bo-apart", "caption": "Mean ARI where the definitions must part: crossed networks and columns, δ = 0.1, by layer. Baselines stand below the white line. A row that is dark in one column only answers one question only."}, "image": {"alt": "A table of numbers on blue cells: upstream methods are dark for the lower layer of crossed networks, downstream ones for the upper, and weight graphs for columns", "width": "100%"}} tags=["hide-input"]
 figures.apart(found)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 chapter.boxes("H2", "H3")
 
 # %% [markdown]
@@ -160,7 +160,7 @@ chapter.boxes("H2", "H3")
 # %% mystnb={"figure": {"name": "fig-bo-rescaled", "caption": "Agreement with the plant before (hollow) and after (orange) all units were rescaled, aligned networks, δ = 0.3, mean of both layers; 95 % intervals over networks. The function of the network is unchanged. Look for marks that come apart."}, "image": {"alt": "A list of methods with two marks each; they coincide for most and lie far apart for the weight graph of all layers, the local weight graph and all that is pruned", "width": "100%"}} tags=["hide-input"]
 figures.rescaling(found)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 chapter.boxes("H4")
 
 # %% [markdown]
@@ -171,7 +171,7 @@ chapter.boxes("H4")
 # %% mystnb={"figure": {"name": "fig-bo-agreement", "caption": "How alike the modules of two methods are beyond chance: element-centric similarity minus its expectation for shuffled labels, mean of both layers and over networks. (a) With a clear plant; (b) without any. Columns have the numbers of the rows. With two groups of equal size, 0.5 is the most that there can be."}, "image": {"alt": "Two square tables of numbers on blue cells; the upper is dark nearly everywhere, the lower nearly white but for a few cells beside the diagonal", "width": "100%"}} tags=["hide-input"]
 figures.agreements(found)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 chapter.boxes("H8")
 
 # %% [markdown]
@@ -184,7 +184,7 @@ chapter.boxes("H8")
 # %% mystnb={"figure": {"name": "fig-bo-removal", "caption": "Selectivity in the upper layer: accuracy that a removed set costs its own head minus what it costs the other, mean over modules matched one to one to heads; aligned networks, test images, bands are 95 % intervals. The greedy search finds a selective set even at δ = 1, where nothing was planted. Look at what its complement does to the mean."}, "image": {"alt": "Six curves over the share of kept weights: the greedy set stays high throughout, the greedy set with its complement and the modules of all methods fall, random sets stay low", "width": "100%"}} tags=["hide-input"]
 figures.removal(found)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 chapter.boxes("H5")
 
 # %% [markdown]
@@ -196,7 +196,7 @@ chapter.boxes("H5")
 # The definitions do not compete for one truth, they answer different questions. The third column has the ARI where a definition must stand
 # on its own, since others fail there; the fourth where the answer to all questions is the same.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 HTML(figures.choice(found))
 
 # %% [markdown]
@@ -204,7 +204,7 @@ HTML(figures.choice(found))
 #
 # Beside each number is that of the pilot, where it had one.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 HTML(figures.pilot(next(iter(chapter.verdicts.values()))))
 
 # %% [markdown]

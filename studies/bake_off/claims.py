@@ -26,6 +26,10 @@ NONE = "There are no such networks at this scale."
 FUNCTIONAL = (*FAMILIES["co-clustering"], *FAMILIES["similarity"], *FAMILIES["activation graph"])
 
 
+def _two(value: float) -> str:
+    return f"{round(float(value), 2) + 0:.2f}"
+
+
 def _n(of: Evidence, family: str, delta: float) -> str:
     """How many networks did not learn, if any."""
     lost = len(of.recorded(family, delta)) - len(of.networks(family, delta))
@@ -83,7 +87,7 @@ def _h2(of: Evidence) -> Finding:
     intervals = {key: mean_interval(values) for key, values in found.items()}
     return finding(
         h2_conditions(found),
-        "; ".join(f"{name} {intervals[name, 0].mean:.2f} and {intervals[name, 1].mean:.2f}" for name in names),
+        "; ".join(f"{name} {_two(intervals[name, 0].mean)} and {_two(intervals[name, 1].mean)}" for name in names),
         f"loss Hessian in the upper layer {intervals['loss Hessian', 1].text('.2f')}",
         "ARI in the lower and in the upper layer." + _n(of, "crossed", 0.0) + _n(of, "crossed", 0.1),
         part=3,
@@ -125,7 +129,7 @@ def _h3(of: Evidence) -> Finding:
         f"{worst}, the worst weight graph, {found[worst].mean():.2f}; {best}, the best of the functional methods, "
         f"{found[best].mean():.2f}",
         f"{best} {mean_interval(found[best]).text('.2f')}",
-        f"{best}: {layers[0]:.2f} in the lower and {layers[1]:.2f} in the upper layer. Above 0.3 by the mean: "
+        f"{best}: {_two(layers[0])} in the lower and {_two(layers[1])} in the upper layer. Above 0.3 by the mean: "
         + (", ".join(name for name in FUNCTIONAL if found[name].mean() > 0.3) or "none")
         + f". What units reach after pruning (not among them): {of.ari(REACH[0], 'columns', 0.1, 0).mean():.2f} in the "
         f"lower layer.{_n(of, 'columns', 0.1)}",

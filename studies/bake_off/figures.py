@@ -66,6 +66,17 @@ def word(method: str) -> str:
     return WORDS.get(method, method)
 
 
+def two(value: float) -> str:
+    """A number with two decimals; a rounded zero has no sign.
+
+    Examples
+    --------
+    >>> two(-0.001), two(-0.25)
+    ('0.00', '−0.25')
+    """
+    return f"{round(float(value), 2) + 0:.2f}".replace("-", "−")
+
+
 # --- one network, live ------------------------------------------------------------------------------------------------
 
 
@@ -111,7 +122,7 @@ def seen(net: Net, true: Sequence[np.ndarray], labels: Mapping[str, methods.Labe
             ax.set_title(short, fontsize=10)
         else:
             found = scores.agreement(true[layer], labels[name][layer], alive)
-            ax.set_title(f"{short} {found:.2f}".replace("-", "−"), fontsize=10)
+            ax.set_title(f"{short} {two(found)}", fontsize=10)
     for ax in axes[:, 0]:
         ax.set_ylabel("units", fontsize=10)
     return sheet
@@ -159,10 +170,10 @@ def against_delta(of: Evidence) -> Figure:
         ax.set_ylim(-0.06, 1.06)
         ax.set_ylabel("agreement with the plant (ARI)")
         ax.set_title(LAYERS[layer])
-    axes[1].set_xlabel("share δ of the weights between groups that is kept")
+    axes[1].set_xlabel(f"share δ of the weights between groups that is kept; n = {len(course(of, LINES[0], 0))}")
     letters(axes)
     sheet.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
-    return _noted(sheet, of, len(course(of, LINES[0], 0)))
+    return sheet
 
 
 @figure
@@ -220,9 +231,9 @@ def rescaling(of: Evidence, delta: float = 0.3) -> Figure:
     interval_dots(ax, names, series["as trained"], offset=-0.13, filled=False, label="as trained")
     interval_dots(ax, names, series["rescaled"], colors=COLORS[1], offset=0.13, marker="s", size=5, label="rescaled")
     ax.set_xlim(-0.05, 1.05)
-    ax.set_xlabel("agreement with the plant (ARI)")
+    ax.set_xlabel(f"agreement with the plant (ARI); n = {len(seeds)}")
     sheet.legend(loc="outside lower center", ncols=2)
-    return _noted(sheet, of, len(seeds))
+    return sheet
 
 
 # --- who agrees with whom ---------------------------------------------------------------------------------------------
@@ -275,11 +286,11 @@ def removal(of: Evidence) -> Figure:
     }
     sheet, ax = plt.subplots(figsize=(WIDTH, 4.6))
     band_curves(ax, deltas, lines, colors=(*COLORS[:4], GREY, COLORS[6]))
-    ax.set_xlabel("share δ of the weights between groups that is kept")
+    ax.set_xlabel(f"share δ of the weights between groups that is kept; n = {len(seeds)}")
     ax.set_ylabel("own head's loss − the other's")
     ax.set_ylim(-0.05, 1)
     sheet.legend(loc="outside lower center", ncols=2, fontsize=9)
-    return _noted(sheet, of, len(seeds))
+    return sheet
 
 
 # --- which for what ---------------------------------------------------------------------------------------------------
@@ -316,8 +327,8 @@ def choice(of: Evidence) -> str:
             (
                 question,
                 word(method),
-                f"{np.mean(found):.2f} ({where})" if len(found) else "–",
-                f"{np.mean(of.ari(method, 'aligned', aligned)):.2f}",
+                f"{two(found.mean())} ({where})" if len(found) else "–",
+                two(of.ari(method, "aligned", aligned).mean()),
                 f"{seconds(of, method):.2f} s",
             )
         )
@@ -328,7 +339,10 @@ def choice(of: Evidence) -> str:
 def pilot(rows: Sequence[Any]) -> str:
     """Each hypothesis with its number, its verdict and the pilot's number, as HTML."""
     head = ("Hypothesis", "Found", "Interval", "Verdict", "Pilot")
-    lines = [(f"{row.id}. {row.statement}", row.value, row.interval, row.verdict, row.published) for row in rows]
+    lines = [
+        (f"{row.id}. {row.statement}", row.value, row.interval, row.verdict, row.published.removeprefix("pilot: "))
+        for row in rows
+    ]
     return f'<div style="overflow-x: auto">{html_table(head, lines)}</div>'
 
 

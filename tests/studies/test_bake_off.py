@@ -496,4 +496,4 @@ def test_tables_say_what_is_recorded(quick: Results) -> None:
     assert figures.seconds(of, "reach 0.8") > figures.seconds(of, "in-weight")
     assert figures.counted(of).startswith("6 of 6 networks learned their task")
     rows = next(iter(STUDY.judge("quick", results=quick).values()))
-    assert "pilot: ARI 0.72 and 0.13" in figures.pilot(rows)
+    assert "<td>ARI 0.72 and 0.13</td>" in figures.pilot(rows)
