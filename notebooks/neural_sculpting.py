@@ -59,7 +59,7 @@ from myst_nb import glue
 
 from companion import reports
 from modutils import hierarchy, plotting, sculpting, tasks
-from studies.neural_sculpting import beyond, cells, figures
+from studies.neural_sculpting import beyond, cells, figures, tie_figures
 from studies.neural_sculpting import task_drawing as drawing
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
@@ -202,8 +202,9 @@ plt.show()
 # ### Seventy runs, and the sparsest wins
 #
 # The result depends on chance and on both steps. So the method takes 14 values of $P_u$ (5, 10, …, 70 %) and 5 of $P_e$ (0.5 to 2.5 %), all from the
-# same dense network, and keeps the sparsest of the 70 networks. Ties go to the first: small $P_u$ before large, then small $P_e$. This
-# selection is part of the method, and {ref}`sec-ns-ablation` shows how much hangs on it.
+# same dense network, and keeps the sparsest of the 70 networks. This selection is part of the method, and {ref}`sec-ns-ablation` shows
+# how much hangs on it. Often several networks tie. On this page the first of them is drawn: small $P_u$ before large, then small $P_e$.
+# {ref}`sec-ns-ties` shows how much hangs on *that*.
 
 # %%
 import time
@@ -308,13 +309,17 @@ plt.show()
 # ## The results of the slides
 #
 # Now all of it. The slides count successes over 36 networks a task: three widths (24, 36, 48), three depths (one, two, three hidden
-# layers), four seeds. Each of the 36 is the sparsest of 70 runs. We do the same, with the learning rates, batch sizes and epochs of the authors'
-# code where they are known. For most numbers of outputs of the overlap and depth tasks they are not. There we use a rate of 0.1 (0.05 from three hidden layers
-# on), batches of a quarter of the rows (8 to 64), and 40 epochs.
+# layers), four seeds. Each of the 36 is the sparsest of 70 runs. We do the same, with the learning rate, the batch size and the epochs of the authors'
+# scripts for each of these networks.
 #
 # **What counts as success?** The slides do not say. For most tasks we ask that the modules have exactly the inputs and outputs of the true ones, and that
 # no other module exists. For overlapping functions the slides ask three questions, and so do we. For the deepest task we ask for what a network of that depth has
 # room for. These criteria are ours.
+#
+# **Which of the sparsest?** Where several of the 70 runs have the fewest edges, three rates are shown. *First* takes the first of them in the order
+# of the grid. *Expected* gives all of them equal weight: it needs no knowledge of the answer, and it is what one gets on average. *Most
+# favourable* counts a network as right if any of them is. The last is what the authors' release supports ({ref}`sec-ns-ties`), so it is
+# the one to compare with the published rates.
 
 # %%
 from companion.study import open_chapter
@@ -327,6 +332,11 @@ record = chapter.results
 def rate(task, outputs, verdict="success", **where):
     """Share of the recorded networks of a task, as text."""
     return claims.count(evidence.networks(record, task, outputs, **where), verdict)
+
+
+def three(task, outputs, verdict="success", **where):
+    """The same by the three rules for ties."""
+    return claims.three(evidence.networks(record, task, outputs, **where), verdict)
 
 
 # %% tags=["remove-cell"]
@@ -359,7 +369,7 @@ chapter.origin()
 # %% mystnb={"figure": {"name": "fig-ns-exemplars", "caption": "The four simple tasks (left) and the network of the slide's shape and seed (right): two hidden layers of 24 units before pruning. A found module has the colour and marker of the true one that it equals; colours that the left side does not have mark modules that are not in the task."}, "image": {"alt": "Four rows, each with the graph of a task on the left and a pruned network on the right", "width": "100%"}} tags=["hide-input"]
 figures.picture_sheet(record, (8, 5, 6, 7))
 
-# %% mystnb={"figure": {"name": "fig-ns-exemplar-rates", "caption": "How often exactly the task's modules are found (dots, with 95 % intervals), and what the slides report (diamonds). The slide's 35/36 for the reused function fits only if networks with one hidden layer, which cannot show it, count as right; the grey rows count strictly."}, "image": {"alt": "Seven rows of success rates with intervals beside published diamonds", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-exemplar-rates", "caption": "How often exactly the task's modules are found: expected over ties (dots, with 95 % intervals), the first of them and the most favourable (triangles), and what the slides report (diamonds). The slide's 35/36 for the reused function fits only if networks with one hidden layer, which cannot show it, count as right; the grey rows count strictly."}, "image": {"alt": "Seven rows of success rates with intervals beside published diamonds", "width": "100%"}} tags=["hide-input"]
 figures.exemplar_rates(record)
 
 # %% tags=["remove-input"]
@@ -410,17 +420,17 @@ chapter.lines("N9", "N10", "N11", "N12", "N13")
 # %% tags=["remove-input"]
 def over_reuse(task, verdict, reuses=published.REUSE):
     """Rates by reuse as text."""
-    rates = [evidence.rate(evidence.networks(record, task, 2 * reuse), verdict).mean for reuse in reuses]
+    rates = [
+        evidence.rate(evidence.networks(record, task, 2 * reuse), verdict, "most favourable").mean for reuse in reuses
+    ]
     return ", ".join(f"{rate:.2f}" for rate in rates)
 
 
 known = [one for overlap in range(3) for one in evidence.networks(record, f"overlap-{overlap}", 8)]
-missed = sum(not one.verdicts["success"] for one in known)
+missed = sum(not any(tie["success"] for tie in one.ties) for one in known)
 chapter.remark(
-    f"**What we see.** With 8 outputs (r = 4), where the authors' settings are known, {missed} of the networks up to overlap 2 miss something. From "
-    "overlap 3 on the two "
-    "functions share hidden units, as on the slides. For other numbers of outputs we had to choose the settings ourselves, and there the heat map is paler than the published one: "
-    f"input groups at overlap 1 are right in {over_reuse('overlap-1', 'inputs')} of the networks (r = 1, 2, 4, 6, 8), at overlap 2 in {over_reuse('overlap-2', 'inputs')}, and at "
+    f"**What we see.** With 8 outputs (r = 4) {missed} of the networks up to overlap 2 miss something. From overlap 3 on the two functions share hidden units, as on the slides. "
+    f"Over all numbers of outputs (r = 1, 2, 4, 6, 8), the input groups at overlap 1 are right in {over_reuse('overlap-1', 'inputs')} of the networks, at overlap 2 in {over_reuse('overlap-2', 'inputs')}, and at "
     f"overlap 3 in {over_reuse('overlap-3', 'inputs')}, where the paper has {published.overlap_rates('inputs')[3].min():.2f} to "
     f"{published.overlap_rates('inputs')[3].max():.2f}."
 )
@@ -435,7 +445,7 @@ chapter.remark(
 titles = [f"reused, r = {r}" for r in published.REUSE]
 figures.picture_sheet(record, (15, 16, 17, 18, 19), titles=titles)
 
-# %% mystnb={"figure": {"name": "fig-ns-reuse-rates", "caption": "Share of networks that show the reused function and both functions that use it, by the number of copies. Filled: ours, with 95 % intervals. Hollow and dashed: published. Look at the slope first, then at the level."}, "image": {"alt": "Curves of success against reuse for one, two and three hidden layers, ours and published", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-reuse-rates", "caption": "Share of networks that show the reused function and both functions that use it, by the number of copies, with one, two and three hidden layers. The band is what the rule for ties decides. Look at the slope first, then at the width of the band, then at the published diamonds."}, "image": {"alt": "Three panels of success against reuse: bands between the first and the most favourable of tied runs, and published diamonds", "width": "100%"}} tags=["hide-input"]
 figures.reuse_rates(record)
 
 # %% tags=["remove-input"]
@@ -449,11 +459,11 @@ chapter.lines("N15", "N16", "N17", "N18")
 shape = [tasks.load("reused", outputs=2).inputs.shape[1], *[picture.width] * picture.layers, picture.outputs]
 slide = round(picture.density / 100 * np.dot(shape[:-1], shape[1:]))
 chapter.remark(
-    f"**What we see.** The slope is the paper's: from {rate('reused', 2, layers=2)} to {rate('reused', 16, layers=2)} with two hidden layers, from "
-    f"{rate('reused', 2, layers=3)} to {rate('reused', 16, layers=3)} with three. The level is not: without copies (r = 1) the paper has "
+    f"**What we see.** The slope is the paper's, whatever counts (first, expected, most favourable): from {three('reused', 2, layers=2)} to {three('reused', 16, layers=2)} with two hidden layers, from "
+    f"{three('reused', 2, layers=3)} to {three('reused', 16, layers=3)} with three. Without copies (r = 1) the paper has "
     f"{published.REUSE_COUNTS[2][0]}/{claims.CELL} and {published.REUSE_COUNTS[3][0]}/{claims.CELL}. There it is not that we prune too little: our networks of the slide's shape have "
-    f"{', '.join(str(one.edges) for one in evidence.networks(record, 'reused', 2, width=24, layers=2))} edges, the slide's has {slide}. *Is the sparsest network the "
-    "modular one?*, below, looks at what they do instead."
+    f"{', '.join(str(one.edges) for one in evidence.networks(record, 'reused', 2, width=24, layers=2))} edges, the slide's has {slide}. {{ref}}`sec-ns-ties` and *Is the sparsest network the "
+    "modular one?*, below, look at what they do instead."
 )
 
 # %% [markdown]
@@ -465,7 +475,7 @@ chapter.remark(
 # %% mystnb={"figure": {"name": "fig-ns-depth", "caption": "The same task in networks with four, three and two hidden layers of 48 units before pruning (top to bottom), 4 outputs. With two hidden layers there is no layer for the middle module: two input modules and one above are all that can be shown."}, "image": {"alt": "Three rows, each with the graph of a task with five modules on the left and a pruned network on the right", "width": "100%"}} tags=["hide-input"]
 figures.picture_sheet(record, (21, 22, 23), height=2.9)
 
-# %% mystnb={"figure": {"name": "fig-ns-depth-rates", "caption": "Share of networks that show all modules that their depth can show: three with two hidden layers (or four, where both output functions are told apart), five with more. Filled: ours, with 95 % intervals. Hollow and dashed: published."}, "image": {"alt": "Curves of success against reuse for two, three and four hidden layers, ours and published", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ns-depth-rates", "caption": "Share of networks that show all modules that their depth can show: three with two hidden layers (or four, where both output functions are told apart), five with more. The band is what the rule for ties decides; diamonds are published."}, "image": {"alt": "Three panels of success against reuse: bands between the first and the most favourable of tied runs, and published diamonds", "width": "100%"}} tags=["hide-input"]
 figures.depth_rates(record)
 
 # %% tags=["remove-input"]
@@ -620,6 +630,47 @@ chapter.remark(
 )
 
 # %% [markdown]
+# (sec-ns-ties)=
+# ### Which of the sparsest counts?
+#
+# The grid often ends in a tie: several of the 70 runs have the fewest edges. They need not have the same modules. {numref}`fig-ns-tie` shows
+# one grid with all its runs, and two of the sparsest networks.
+
+# %% mystnb={"figure": {"name": "fig-ns-tie", "caption": "One architecture, one dense network, 70 runs. (a) Edges left in each run; circles: the fewest. Below: two of the networks with the fewest edges. Count the edges: they are as many. Then look at the modules. One network shows those of the task, the other does not."}, "image": {"alt": "A row of points for seventy runs with the lowest ones circled, and two pruned networks with equally many edges and different modules", "width": "100%"}} tags=["hide-input"]
+tie_figures.tied_networks(record)
+
+# %% [markdown]
+# So a rate of success depends on which of them is counted. The paper does not say. In the authors' public release there is, for some of these networks, a
+# second one of the same seed, settings and number of edges. Where just one of the two shows the task's modules, it is the one that is counted, every time that
+# we found. A fixed order would have picked the other about half of the time. That is all that can be seen there. It moves the rates: between
+# the first and the most favourable, in {numref}`fig-ns-reuse-rates` and {numref}`fig-ns-depth-rates`.
+#
+# The second cause is chance. A rate over four seeds and three widths is of twelve networks. {numref}`fig-ns-seeds` has many more seeds of the same
+# networks, and asks what four of them would have shown.
+
+# %% mystnb={"figure": {"name": "fig-ns-seeds", "caption": "The reused function with two hidden layers: the rate over many seeds by the three rules for ties, and the range of rates that four seeds would have given. Diamonds: the published twelve networks. Look which bars a diamond lies in."}, "image": {"alt": "For five numbers of copies three marks with ranges and a published diamond", "width": "100%"}} tags=["hide-input"]
+tie_figures.four_seeds(record)
+
+
+# %% tags=["remove-input"]
+def of_seeds(reuse):
+    """Rates over many seeds by the rules for ties, and how often four seeds reach the published one, as text."""
+    rows = evidence.seeds_of(record, 2 * reuse)
+    there = published.REUSE_COUNTS[2][published.REUSE.index(reuse)] / claims.CELL
+    drawn = tie_figures.four_of_many(rows)
+    reached = ", ".join(f"{(rates >= there - 1e-9).mean():.0%}" for rates in drawn.values())
+    means = ", ".join(f"{own.mean():.2f}" for own in rows.values())
+    return f"r = {reuse}: {means} (four seeds reach the published {there:.2f} in {reached} of the draws)"
+
+
+counted = [reuse for reuse in published.REUSE if evidence.seeds_of(record, 2 * reuse)["first"].size]
+chapter.remark(
+    f"**What we see.** First, expected, most favourable over {len(evidence.seeds_of(record, 2 * counted[0])['first'])} seeds: {'; '.join(of_seeds(reuse) for reuse in counted)}. "
+    "The rule for ties is worth more than any setting of the training below. Where even the most favourable rule rarely reaches the published rate, what is left is unexplained. "
+    "Settings that were chosen with the structures in sight would look like this, and so would other things that cannot be seen from here. For the field there is a lesson that costs nothing: *report the rule for ties*."
+)
+
+# %% [markdown]
 # (sec-ns-sparse)=
 # ### Is the sparsest network the modular one?
 #
@@ -633,7 +684,7 @@ beyond.sparse_and_modular(record)
 # copies it. Without copies nothing is saved that way: there are solutions with as few edges, or fewer, in which units mix both output functions, and the search finds
 # them. This fits the rise with reuse.
 #
-# It does not say why the published rate without copies is higher than ours. {numref}`fig-ns-settings` changes the settings of the training one at a time, to see whether one of
+# It does not say why the published rate without copies is higher than the expected one. {numref}`fig-ns-settings` changes the settings of the training one at a time, to see whether one of
 # them could.
 
 # %% mystnb={"figure": {"name": "fig-ns-settings", "caption": "The reused function with one setting of the training changed at a time, with two and with sixteen outputs. Dashed: our rate with the settings as they are; dotted: the published rate. Look whether a dot reaches the dotted line."}, "image": {"alt": "Two panels of seven success rates with intervals, a dashed and a dotted line", "width": "100%"}} tags=["hide-input"]
@@ -659,8 +710,6 @@ chapter.remark(
 #
 # *The best copy.* In the authors' code the loss of an evaluation is divided by the number of its batches minus one. With a single batch it is infinite, and then the
 # last of equally accurate copies is kept, not the one with the lowest loss. We keep the one with the lowest loss.
-#
-# *Ties.* Several of the 70 runs often have the same number of edges. We take the first in the order above.
 #
 # *The 35 of 36.* A bar chart published with the code shows 0, 12 and 11 of 12 for one, two and three hidden layers. The slide says 35/36. The two agree if
 # the slide counts networks with one hidden layer as right. We show both counts.

@@ -127,10 +127,7 @@ def _reused(of: Evidence) -> Finding:
     depths = sorted({one.layers for one in found})
     gaps = {}
     for ties in JUDGED:
-        as_slide = [
-            evidence.weight([tie["inputs" if one.layers == 1 else "success"] for tie in one.ties], ties)
-            for one in found
-        ]
+        as_slide = [evidence.weight([tie[evidence.as_slide(one)] for tie in one.ties], ties) for one in found]
         gaps[ties, "as the slide counts"] = difference(evidence.share(as_slide), statistics.share(35, 36))
         for layers in depths:
             if layers > 1:
@@ -360,8 +357,8 @@ def _cells(far: Sequence[tuple[int, int]]) -> str:
     published="r = 2, 4, 6, 8: two hidden layers 1, 1, 1, 0.83; three 0.50, 0.83, 1, 1; four 0.75, 0.92, 1, 1 (chart)",
     rule=(
         "Expected rates rise with reuse for three and for four hidden layers; and no rate is more than 3 of 12 below "
-        "the published one: of the expected rates, and of the most favourable. A network with two hidden layers that tells "
-        "both output functions apart as well counts as right."
+        "the published one: of the expected rates, and of the most favourable. A network with two hidden layers that "
+        "tells both output functions apart as well counts as right."
     ),
 )
 def _depth(of: Evidence) -> Finding:

@@ -130,6 +130,11 @@ def rate(found: Sequence[Found], verdict: str = "success", ties: str = "first") 
     return share([weight([tie[verdict] for tie in one.ties], ties) for one in found])
 
 
+def as_slide(one: Found) -> str:
+    """The verdict that the slide counts: the inputs, of the reused function in one hidden layer, which cannot show it."""
+    return "inputs" if one.task == "reused" and one.layers == 1 else "success"
+
+
 def share(weights: Sequence[float]) -> Interval:
     """Mean of weights from 0 to 1 with Wilson's 95 % interval; NaN of none.
 

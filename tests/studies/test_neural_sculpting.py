@@ -60,7 +60,9 @@ def test_the_plan_has_the_size_of_the_slides_and_no_cell_twice() -> None:
         ("overlap-3", 8, 24, 2, (0.05, 16, 20)),
         ("depth", 4, 48, 3, (0.1, 128, 40)),
         ("depth", 4, 60, 3, (0.05, 128, 20)),
-        ("overlap-4", 2, 24, 2, SETTING),
+        ("overlap-4", 2, 24, 2, (0.1, 8, 30)),
+        ("overlap-1", 2, 24, 3, (0.05, 16, 60)),
+        ("depth", 16, 48, 4, (0.05, 32, 30)),
     ],
 )
 def test_settings_are_those_of_the_authors_code(
