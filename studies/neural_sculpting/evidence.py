@@ -131,7 +131,7 @@ def rate(found: Sequence[Found], verdict: str = "success", ties: str = "first") 
 
 
 def as_slide(one: Found) -> str:
-    """The verdict that the slide counts: the inputs, of the reused function in one hidden layer, which cannot show it."""
+    """The verdict that the slide counts. One hidden layer cannot show the reused function: there it is the inputs."""
     return "inputs" if one.task == "reused" and one.layers == 1 else "success"
 
 
