@@ -76,7 +76,7 @@ class SecondNetworks(NamedTuple):
     """What the authors' public release keeps of reused and depth tasks besides the networks that are counted.
 
     ``pairs`` of networks with the same seed, settings and number of edges; in ``one_right`` of them just one shows the
-    task's modules; ``counted_right``: that one is the counted one; ``order_wrong``: the first in the order of the grid is
+    task's modules; ``counted_right``: that one is counted; ``order_wrong``: the first in the order of the grid is
     the other one.
     """
 
