@@ -66,6 +66,15 @@ def test_every_image_has_a_description(html: Path) -> None:
     assert poor == []
 
 
+def test_every_drawing_in_a_page_has_a_description_and_ids_of_its_own(html: Path) -> None:
+    drawings = elements(html, "svg.drawing")
+    assert {page for page, _ in drawings} == {"book/intro.html", "book/primer.html"}
+    assert [page for page, tag in drawings if len(str(tag.get("aria-label", "")).split()) < 5] == []
+    for name in ("intro", "primer"):
+        ids = [str(tag["id"]) for tag in soup(html / "book" / f"{name}.html").select("[id]")]
+        assert len(ids) == len(set(ids)), name
+
+
 def test_nothing_is_loaded_from_the_network(html: Path) -> None:
     loaded = "script[src], img[src], iframe[src], source[src], video[src], audio[src], embed[src], object[data]"
     sources = [(page, str(tag.get("src") or tag.get("data"))) for page, tag in elements(html, loaded)]

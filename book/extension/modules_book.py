@@ -15,11 +15,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import front
 import nbformat
+import primer
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from companion import records, study
 from companion.claims import VERDICTS, Verdict, as_csv, as_json
@@ -190,6 +192,45 @@ class ClaimsTable(SphinxDirective):
         return _parse(self, [*claims_markdown(first_verdicts()), "", *notes])
 
 
+class FrontPage(SphinxDirective):
+    """``{front-page} part``: a part of the front page, see `front`."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        if self.arguments[0] == "verdicts":
+            return [nodes.raw("", front.strip_html(), format="html")]
+        parts = {
+            "picture": front.picture_markdown,
+            "findings": front.findings_markdown,
+            "chapters": front.cards_markdown,
+        }
+        return _parse(self, parts[self.arguments[0]]())
+
+
+class PrimerPicture(SphinxDirective):
+    """``{primer-picture} name``: see `primer.PICTURES`."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        return [nodes.raw("", primer.picture(self.arguments[0]), format="html")]
+
+
+class ClaimLink(SphinxRole):
+    """``{claim}`U2```: the claim's place on the claims page, which has an anchor for each."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        if self.text not in {row.id for row in first_verdicts()}:
+            return [], [self.inliner.reporter.error(f"{self.text} is no claim", line=self.lineno)]
+        page = "" if self.env.app.builder.name == "singlehtml" else _to_page(self, "book/claims")
+        return [nodes.reference("", self.text, refuri=f"{page}#claim-{self.text.lower()}", internal=True)], []
+
+
+def _to_page(role: SphinxRole, name: str) -> str:
+    return str(role.env.app.builder.get_relative_uri(role.env.docname, name))
+
+
 def _chapters() -> list[Path]:
     return sorted((ROOT / "notebooks").glob("*.py"))
 
@@ -256,6 +297,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("scaling-table", ScalingTable)
     app.add_directive("claims-table", ClaimsTable)
     app.add_directive("rule-changes", RuleChanges)
+    app.add_directive("front-page", FrontPage)
+    app.add_directive("primer-picture", PrimerPicture)
+    app.add_role("claim", ClaimLink())
     app.connect("config-inited", _configure)
     app.connect("autodoc-process-docstring", _own_footnotes)
     app.add_css_file("book.css")
