@@ -67,7 +67,7 @@ def typed(chapter: Path) -> list[tuple[str, str]]:
             texts.append(cell.source)
             continue
         texts.append(cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", ""))
-        if "chapter.remark(" in cell.source or "Markdown(" in cell.source:
+        if any(call in cell.source for call in ("chapter.remark(", "Markdown(", "say(")):
             tree = ast.parse(cell.source)
             formats = {
                 id(part) for node in ast.walk(tree) if isinstance(node, ast.FormattedValue) for part in ast.walk(node)

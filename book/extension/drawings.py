@@ -85,7 +85,8 @@ def svg(draw: Callable[[], Figure], key: str, alt: str) -> str:
     drawn = text.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r'\bid="', f'id="{key}-', drawn)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]*)', drawn))
+    drawn = re.sub(r' id="([^"]*)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", drawn)
     drawn = re.sub(r'(href="#|url\(#)', rf"\g<1>{key}-", drawn)
     drawn = re.sub(f"{INK}|#333333", "currentColor", drawn).replace(PAPER, "var(--pst-color-background, white)")
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
@@ -366,11 +367,14 @@ def _nine() -> Figure:
     figure, ax = plt.subplots(figsize=_CARD)
     labels = [np.asarray(one["labels"]) for one in partitions.values()]
     order = _by(labels[0])
-    for row, each in enumerate(_matched(one, labels[0]) for one in labels):
-        for place, label in enumerate(each[order]):
-            shade = 1 if label >= 0 else 0.25
-            ax.add_patch(Rectangle((place + 0.05, row + 0.1), 0.9, 0.8, color=hue(label), linewidth=0, alpha=shade))
-    ax.set(xlim=(0, len(order)), ylim=(len(labels), 0), xlabel="channels", ylabel=f"{len(labels)} partitions")
+    rows = [
+        [(*to_rgb(hue(int(each))), 1 if each >= 0 else 0.25) for each in _matched(one, labels[0])[order]]
+        for one in labels
+    ]
+    ax.imshow(np.array(rows), aspect="auto", interpolation="nearest")
+    for row in range(1, len(rows)):
+        ax.axhline(row - 0.5, color=PAPER, linewidth=2.5)
+    ax.set(xlabel="channels", ylabel=f"{len(labels)} partitions")
     _bare(ax)
     return figure
 

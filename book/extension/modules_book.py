@@ -43,10 +43,44 @@ _BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "info", "muted"), 
 def read_executed(text: str) -> nbformat.NotebookNode:
     """Reader for chapters: the notebook that was executed from exactly this text."""
     try:
-        return find_executed(text, EXECUTED)
+        return as_page(find_executed(text, EXECUTED))
     except ValueError as error:
         names = [path.name for path in _chapters() if path.read_text(encoding="utf-8") == text]
         raise ExtensionError(f"{', '.join(names)}: {error}") from error
+
+
+# What a chapter writes in plain Markdown, so that it reads well in JupyterLab, and what the book makes of it.
+_OWN_REFERENCES = (
+    (r"\[Figure [^\]]*\]\(#(fig-[\w-]+)\)", r"{numref}`\1`"),
+    (r"\[[^\]]*\]\(#(eq-[\w-]+)\)", r"{eq}`\1`"),
+    (r"\[([^\]]*)\]\(#(sec-[\w-]+)\)", r"{ref}`\1 <\2>`"),
+    (r"\[([^\]]*)\]\(\.\./book/(\w+)\.(?:md|rst)\)", r"{doc}`\1 </book/\2>`"),
+    (r"\[([^\]]*)\]\((\w+)\.py\)", r"{doc}`\1 </notebooks/\2>`"),
+)
+
+
+def with_references(text: str) -> str:
+    """Markdown in which links to figures, equations, sections and pages are references: numbered, and checked.
+
+    Examples
+    --------
+    >>> with_references("See [Figure idea](#fig-idea) and [Claims](../book/claims.md).")
+    'See {numref}`fig-idea` and {doc}`Claims </book/claims>`.'
+    """
+    for link, reference in _OWN_REFERENCES:
+        text = re.sub(link, reference, text)
+    return text
+
+
+def as_page(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook with its references, and with what `companion.reading.say` said as text among text."""
+    for place, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and cell.source.startswith("say("):
+            (output,) = cell.outputs
+            cell = notebook.cells[place] = nbformat.v4.new_markdown_cell(output.data["text/markdown"])
+        if cell.cell_type == "markdown":
+            cell.source = with_references(cell.source)
+    return notebook
 
 
 def status_markdown() -> list[str]:
