@@ -69,7 +69,7 @@ from IPython.display import HTML
 
 from companion import reports
 from modutils import hierarchy, plotting, sculpting, tasks
-from studies.neural_sculpting import beyond, cells, figures
+from studies.neural_sculpting import beyond, cells, figures, slider
 from studies.neural_sculpting import task_drawing as drawing
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
@@ -255,6 +255,12 @@ for ax, step in zip(panels, shown, strict=True):
     masks = watched.history[step]
     ax.set_title(f"{sum(int(mask.sum()) for mask in masks)} edges", fontsize=10.5, pad=2)
 plt.show()
+
+# %% [markdown]
+# Prune it yourself. Move the slider, or click it and use the arrow keys: the colours are those of the modules that are found at the end, so watch where they come apart.
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+HTML(slider.pruning_slider(watched.history, labels, colors))
 
 # %% [markdown]
 # ### From what is left to modules

@@ -319,6 +319,20 @@ def _configure(app: Sphinx, config: Config) -> None:
     }
 
 
+def _offer_notebook(app: Sphinx, name: str, template: str, context: dict[str, object], tree: object) -> None:
+    """A chapter's download button has the executed notebook beside the script; the theme asks the context for it."""
+    if name.startswith("notebooks/"):
+        context["ipynb_source"] = f"{name}.ipynb"
+
+
+def _copy_notebooks(app: Sphinx, error: Exception | None) -> None:
+    if error is None and app.builder.format == "html":
+        for path in _chapters():
+            target = Path(app.outdir) / "_sources" / "notebooks" / f"{path.stem}.ipynb"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(EXECUTED / target.name, target)
+
+
 def _own_footnotes(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings number their references from 1 each, and share a page here: let Sphinx number them on."""
     for position, line in enumerate(lines):
@@ -335,6 +349,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("primer-picture", PrimerPicture)
     app.add_role("claim", ClaimLink())
     app.connect("config-inited", _configure)
+    app.connect("html-page-context", _offer_notebook, priority=400)  # before the theme makes its buttons
+    app.connect("build-finished", _copy_notebooks)
     app.connect("autodoc-process-docstring", _own_footnotes)
     app.add_css_file("book.css")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
