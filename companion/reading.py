@@ -49,7 +49,9 @@ def _filled(text: str) -> str:
     def value(found: re.Match[str]) -> str:
         if found[1] not in _values:
             raise ValueError(f"{found[1]!r} was not glued before this text; there are {', '.join(_values) or 'none'}")
-        return format(_values[found[1]], found[2] or "")
+        filled = format(_values[found[1]], found[2] or "")
+        # A value is text, not markup. Entities, since a backslash before a bracket is mathematics to JupyterLab.
+        return re.sub(r"[\\`*_{}\[\]<>|$~^&!]", lambda mark: f"&#{ord(mark[0])};", filled)
 
     return re.sub(r"\{glue:text\}`([\w.-]+)(?::([^`]*))?`", value, text)
 
@@ -67,6 +69,9 @@ def say(text: str) -> Markdown:
     >>> glue("share", 0.4567, caption=False)
     >>> say("A share of {glue:text}`share:.2f`.").data
     'A share of 0.46.'
+    >>> glue("interval", "[0.4, 0.5]", caption=False)
+    >>> say("{glue:text}`interval`").data
+    '&#91;0.4, 0.5&#93;'
     """
     return Markdown(_filled(text.strip()))
 
@@ -91,10 +96,10 @@ def show_captions(chapter: str | Path) -> None:
     Parameters
     ----------
     chapter : path
-        The script, whose cells have the captions. Of a cell that was changed since, none is shown.
+        The script, whose cells have the captions. Of a cell that was changed since, none is shown; nor without it.
     """
     shell = get_ipython()
-    if FOR_PAGE in os.environ or shell is None:
+    if FOR_PAGE in os.environ or shell is None or not Path(chapter).is_file():
         return
     figures = {
         cell.source.strip(): cell.metadata["mystnb"]["figure"]

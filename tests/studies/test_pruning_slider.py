@@ -41,9 +41,9 @@ def test_elements_are_there_as_long_as_the_masks_have_them() -> None:
 
 
 def test_a_real_run_never_brings_an_edge_back() -> None:
-    how = sculpting.Training(0.05, 8, 4)
-    options = {"unit_steps": [40.0], "edge_steps": [10.0], "seeds": [5]}
-    run = sculpting.sculpt(TASK, [12], how, history=True, **options)[0]
+    how = sculpting.Training(0.05, 8, 10)
+
+    run = sculpting.sculpt(TASK, [24, 24], how, history=True, unit_steps=[40.0], edge_steps=[10.0], seeds=[5])[0]
     labels = hierarchy.detect_modules(run.history[-1])
     assert "<svg" in slider.pruning_slider(run.history, labels, module_colors(TASK, labels))
 
