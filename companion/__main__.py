@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_verify(commands)
     _add_claims(commands)
     _add_trials(commands)
+    _add_crate(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -316,6 +317,18 @@ def _trials(options: argparse.Namespace) -> None:
         trials.write(found)
         for id, one in found.items():
             print(f"{id:4} null: {trials.counted(one['null'])}; planted: {trials.counted(one['planted'])}", flush=True)
+
+
+def _add_crate(commands: Any) -> None:
+    parser = commands.add_parser("crate", help="write RO-Crate metadata into the folder of the records")
+    parser.add_argument("--output", type=Path, help="folder of the records (default: results/)")
+    parser.set_defaults(run=_crate)
+
+
+def _crate(options: argparse.Namespace) -> None:
+    from companion import crate
+
+    print(crate.write(options.output))
 
 
 def _with(dataset: str | None, options: argparse.Namespace) -> list[Study]:
