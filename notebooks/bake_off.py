@@ -7,7 +7,7 @@
 #       format_name: percent
 #       format_version: '1.3'
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -32,6 +32,11 @@
 # A method gets a trained network, some images, and the number of groups. It is scored by the adjusted Rand index (ARI) between its modules
 # and the planted groups: 1 if they are the same, 0 on average for guesses. Units that never fire do not count.
 
+# %% jupyter={"source_hidden": true} tags=["remove-cell"]
+from companion.reading import glue, say, show_captions
+
+show_captions("bake_off.py")
+
 # %% tags=["parameters"]
 # "paper" shows the record of networks on pairs of MNIST,
 # "quick" computes a few small ones on digits
@@ -48,7 +53,6 @@ delta = 0.5
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import HTML
-from myst_nb import glue
 
 from companion.reports import table
 from modutils import planted, plotting, units
@@ -94,10 +98,10 @@ net = methods.Net(
 labels, seconds = methods.compete(net)
 print(f"{len(labels)} methods, both layers, in {sum(seconds.values()):.1f} s of processor time")
 
-# %% mystnb={"figure": {"name": "fig-bo-seen", "caption": "The upper hidden layer of one network, seen by eight descriptions (live, digits, one network). Rows are units in the order of their planted groups; columns are the same units, for *weights* the units below and for *attributions* images, first for one head and then for the other. Orange lines are the borders of the groups; the number is the ARI of what each method makes of its picture. Where you see blocks, a method can."}, "image": {"alt": "Nine square heat maps in three rows: the planted blocks, then weights, attributions, activations, reach and four similarities, with blocks that are clear in some and faint in others", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-bo-seen", "caption": "The upper hidden layer of one network, seen by eight descriptions (live, digits, one network). Rows are units in the order of their planted groups; columns are the same units, for *weights* the units below and for *attributions* images, first for one head and then for the other. Orange lines are the borders of the groups; the number is the ARI of what each method makes of its picture. Where you see blocks, a method can."}, "image": {"alt": "Nine square heat maps in three rows: the planted blocks, then weights, attributions, activations, reach and four similarities, with blocks that are clear in some and faint in others", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.seen(net, plant.labels, labels)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 standings = figures.standings(plant.labels, labels, net)
 HTML(
     table(
@@ -117,26 +121,29 @@ chapter = open_chapter(STUDY, scale, recompute=recompute, columns=1)
 found = next(iter(STUDY.evidence(chapter.results, scale).values()))()
 chapter.origin()
 
-# %% tags=["remove-cell"]
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
 chapter.glue()
-glue("bo-counted", figures.counted(found), display=False)
+glue("bo-counted", figures.counted(found))
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+What we expected is written down as eight hypotheses, H1 to H8, from a pilot on other seeds. Their rules were committed before the record
+was made. Of eight, {glue:text}`n-holds` hold, {glue:text}`n-in-part` hold in part, {glue:text}`n-not` do not and {glue:text}`n-undecided` are
+undecided. In this record {glue:text}`bo-counted`.
+""")
 
 # %% [markdown]
-# What we expected is written down as eight hypotheses, H1 to H8, from a pilot on other seeds. Their rules were committed before the record
-# was made. Of eight, {glue:text}`n-holds` hold, {glue:text}`n-in-part` hold in part, {glue:text}`n-not` do not and {glue:text}`n-undecided` are
-# undecided. In this record {glue:text}`bo-counted`.
-#
 # ## Who finds it
 #
 # The more weights between groups are free, the less is left to find.
 
-# %% mystnb={"figure": {"name": "fig-bo-delta", "caption": "Agreement with the plant against the share δ of the weights between groups that is kept, aligned networks. Lines are means over networks, bands their 95 % intervals; baselines are grey. The thin line is one half. Look who falls first, and whether anybody outlasts the grey lines."}, "image": {"alt": "Two panels of falling curves, lower and upper layer; co-clustering and the loss Hessian fall first, the weight graph and the in-weight baseline last", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-bo-delta", "caption": "Agreement with the plant against the share \u03b4 of the weights between groups that is kept, aligned networks. Lines are means over networks, bands their 95 % intervals; baselines are grey. The thin line is one half. Look who falls first, and whether anybody outlasts the grey lines."}, "image": {"alt": "Two panels of falling curves, lower and upper layer; co-clustering and the loss Hessian fall first, the weight graph and the in-weight baseline last", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.against_delta(found)
 
-# %% mystnb={"figure": {"name": "fig-bo-half", "caption": "The share δ at which a method's ARI, mean of both layers, falls below one half; 95 % bootstrap intervals over seeds. Baselines are grey, and the dashed line is the simplest of them: which image a unit's weights come from."}, "image": {"alt": "A list of methods, best on top, with a dot and an interval each, and a dashed line at the in-weight baseline", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-bo-half", "caption": "The share \u03b4 at which a method's ARI, mean of both layers, falls below one half; 95 % bootstrap intervals over seeds. Baselines are grey, and the dashed line is the simplest of them: which image a unit's weights come from."}, "image": {"alt": "A list of methods, best on top, with a dot and an interval each, and a dashed line at the in-weight baseline", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.half_way(found)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H1", "H6", "H7")
 
 # %% [markdown]
@@ -145,10 +152,10 @@ chapter.boxes("H1", "H6", "H7")
 # In crossed networks the two layers have different groups, so *what a unit reads* and *what it serves* are different questions. In
 # columns there is structure, but no function that goes with it.
 
-# %% mystnb={"figure": {"name": "fig-bo-apart", "caption": "Mean ARI where the definitions must part: crossed networks and columns, δ = 0.1, by layer. Baselines stand below the white line. A row that is dark in one column only answers one question only."}, "image": {"alt": "A table of numbers on blue cells: upstream methods are dark for the lower layer of crossed networks, downstream ones for the upper, and weight graphs for columns", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-bo-apart", "caption": "Mean ARI where the definitions must part: crossed networks and columns, \u03b4 = 0.1, by layer. Baselines stand below the white line. A row that is dark in one column only answers one question only."}, "image": {"alt": "A table of numbers on blue cells: upstream methods are dark for the lower layer of crossed networks, downstream ones for the upper, and weight graphs for columns", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.apart(found)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H2", "H3")
 
 # %% [markdown]
@@ -157,10 +164,10 @@ chapter.boxes("H2", "H3")
 # Multiply what comes into a unit by ten and divide what leaves it by ten: with ReLU the network computes the same function. A definition of a
 # module that changes its mind is not about the function. We rescale every unit by a log-normal factor and train no further.
 
-# %% mystnb={"figure": {"name": "fig-bo-rescaled", "caption": "Agreement with the plant before (hollow) and after (orange) all units were rescaled, aligned networks, δ = 0.3, mean of both layers; 95 % intervals over networks. The function of the network is unchanged. Look for marks that come apart."}, "image": {"alt": "A list of methods with two marks each; they coincide for most and lie far apart for the weight graph of all layers, the local weight graph and all that is pruned", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-bo-rescaled", "caption": "Agreement with the plant before (hollow) and after (orange) all units were rescaled, aligned networks, \u03b4 = 0.3, mean of both layers; 95 % intervals over networks. The function of the network is unchanged. Look for marks that come apart."}, "image": {"alt": "A list of methods with two marks each; they coincide for most and lie far apart for the weight graph of all layers, the local weight graph and all that is pruned", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.rescaling(found)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H4")
 
 # %% [markdown]
@@ -168,10 +175,10 @@ chapter.boxes("H4")
 #
 # Where there are modules, methods agree because all find them. Where there are none, do they at least agree with each other?
 
-# %% mystnb={"figure": {"name": "fig-bo-agreement", "caption": "How alike the modules of two methods are beyond chance: element-centric similarity minus its expectation for shuffled labels, mean of both layers and over networks. (a) With a clear plant; (b) without any. Columns have the numbers of the rows. With two groups of equal size, 0.5 is the most that there can be."}, "image": {"alt": "Two square tables of numbers on blue cells; the upper is dark nearly everywhere, the lower nearly white but for a few cells beside the diagonal", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-bo-agreement", "caption": "How alike the modules of two methods are beyond chance: element-centric similarity minus its expectation for shuffled labels, mean of both layers and over networks. (a) With a clear plant; (b) without any. Columns have the numbers of the rows. With two groups of equal size, 0.5 is the most that there can be."}, "image": {"alt": "Two square tables of numbers on blue cells; the upper is dark nearly everywhere, the lower nearly white but for a few cells beside the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.agreements(found)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H8")
 
 # %% [markdown]
@@ -181,10 +188,10 @@ chapter.boxes("H8")
 # images that nobody has seen. It is tempting to search for it directly. Take units away one by one, each time the one without which the first
 # head loses most and the other least.
 
-# %% mystnb={"figure": {"name": "fig-bo-removal", "caption": "Selectivity in the upper layer: accuracy that a removed set costs its own head minus what it costs the other, mean over modules matched one to one to heads; aligned networks, test images, bands are 95 % intervals. The greedy search finds a selective set even at δ = 1, where nothing was planted. Look at what its complement does to the mean."}, "image": {"alt": "Six curves over the share of kept weights: the greedy set stays high throughout, the greedy set with its complement and the modules of all methods fall, random sets stay low", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-bo-removal", "caption": "Selectivity in the upper layer: accuracy that a removed set costs its own head minus what it costs the other, mean over modules matched one to one to heads; aligned networks, test images, bands are 95 % intervals. The greedy search finds a selective set even at \u03b4 = 1, where nothing was planted. Look at what its complement does to the mean."}, "image": {"alt": "Six curves over the share of kept weights: the greedy set stays high throughout, the greedy set with its complement and the modules of all methods fall, random sets stay low", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.removal(found)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H5")
 
 # %% [markdown]
@@ -196,7 +203,7 @@ chapter.boxes("H5")
 # The definitions do not compete for one truth, they answer different questions. The third column has the ARI where a definition must stand
 # on its own, since others fail there; the fourth where the answer to all questions is the same.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 HTML(figures.choice(found))
 
 # %% [markdown]
@@ -204,7 +211,7 @@ HTML(figures.choice(found))
 #
 # Beside each number is that of the pilot, where it had one.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 HTML(figures.pilot(next(iter(chapter.verdicts.values()))))
 
 # %% [markdown]
@@ -234,14 +241,14 @@ print("ARI, lower and upper layer:", [round(value, 2) for value in own.ari])
 #
 #     python -m companion run bake_off --method file:mine
 #
-# {doc}`/book/leaderboard` shows what comes out. With `--scale quick` it takes half a minute.
+# [The leaderboard](../book/leaderboard.md) shows what comes out. With `--scale quick` it takes half a minute.
 #
 # ## What it costs
 #
 # Processor time of everybody on one network of the record's size, both layers, in one run; descriptions that several ways of grouping share are
 # counted for each. The *usual call* is the training of the network.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 from companion import reports
 
 HTML(reports.benchmarks("bake_off"))
@@ -261,11 +268,11 @@ HTML(reports.benchmarks("bake_off"))
 # %% [markdown]
 # ## The record
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.lines()
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.origin_table()
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.durations()

@@ -514,7 +514,7 @@ chapter.boxes("B8")
 # The curves above remove modules on top of each other. [Figure lesions](#fig-lesions) removes a single module of ten and asks who suffers. It looks at
 # what the network does. But which samples are a module's *own* is read from the matrix that the module was made from, and so nearly a class:
 # any group of units that does most for one class would hurt that class most. The box below says what this does to the claim. That a selective set
-# can be had in a network without any modules, {doc}`/notebooks/bake_off` shows.
+# can be had in a network without any modules, [The bake-off](bake_off.py) shows.
 
 # %% mystnb={"figure": {"name": "fig-lesions", "caption": "Accuracy lost when one module alone is removed ({glue:text}`dataset`). (a) Points lost in each true class; rows and columns are sorted as in {numref}`fig-4`, so damage to a module's own class lies on the diagonal. (b) Points lost by a module's own samples, by all others, and by its own samples when as many random units are removed."}, "image": {"alt": "Table of accuracy lost by module and class, and three dots with intervals below it", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.lesions_by_class(main)

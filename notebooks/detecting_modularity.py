@@ -765,7 +765,7 @@ cut_figures.ncuts(of)
 
 # %% [markdown]
 # The distance to the shuffles in units of their standard deviation is $z$. [Figure dm-z](#fig-dm-z) shows it with two variants. A unit's incoming weights can be scaled up and its outgoing ones down without changing what
-# a ReLU network does, but the graph changes. ({doc}`/notebooks/bake_off` does so to networks whose modules are known.) So we also scale the incoming weights of every unit to one length first. And in a pruned network the shuffles move zeros about. So we also shuffle only the weights
+# a ReLU network does, but the graph changes. ([The bake-off](bake_off.py) does so to networks whose modules are known.) So we also scale the incoming weights of every unit to one length first. And in a pruned network the shuffles move zeros about. So we also shuffle only the weights
 # that are left, which keeps the pattern of who is joined to whom.
 
 # %% mystnb={"figure": {"name": "fig-dm-z", "caption": "N-cut minus mean of its shuffles, in their standard deviations (the axis is linear near 0 and logarithmic further out). Dots: one network each. Diamonds: published. Small marks: after scaling every unit, and with shuffles that keep the pattern of zeros. Look whether the small marks stay on the side of the dots: if not, the finding depends on a choice that the function of the network does not."}, "image": {"alt": "Rows of dots on an axis of z scores with published diamonds and smaller marks", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}

@@ -530,7 +530,7 @@ chapter.remark(
 # The threshold of accuracy on this task is not published. We accept a step as long as at most one percentage point of the bits is lost
 # against the dense network. Each network has one run with one pair of steps ($P_u$ = 40 %, $P_e$ = 2.5 %), not 70, since a run takes ten to thirty minutes. And since
 # the networks are large, detection uses the looser thresholds of the authors' code for this task (0.6 for merging, −0.3 for modularity).
-# How well pruning finds the two digits when they are planted, beside other methods, is in {doc}`/notebooks/bake_off`.
+# How well pruning finds the two digits when they are planted, beside other methods, is in [The bake-off](bake_off.py).
 
 # %% mystnb={"figure": {"name": "fig-ns-digits", "caption": "Networks on pairs of digits after sculpting, one for each depth ({glue:text}`dataset`). Left: the pixels that are left, in the colour of their module. Right: the network above them; a strip is a layer with many units, and grey edges run between modules. In the paper all pixels are one module with two and three hidden layers, and each digit is one with four and five. Look at the edges of the first layer, not at the colours alone."}, "image": {"alt": "Rows with an image of the pixels that are left of two digits, and a network of strips that narrows towards three outputs", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 digits = evidence.digit_networks(record, cells.FULL if scale == "paper" else cells.SMALL)

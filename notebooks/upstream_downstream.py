@@ -542,7 +542,7 @@ chapter.boxes("U15", "U16", "U17")
 
 # %% [markdown]
 # Part (b) subtracts what untrained networks show. Some agreement is there from the start, because two formulas share a
-# factor; only the rest can be learned. In {doc}`/notebooks/bake_off` the two sides meet networks in which they must disagree, since what a unit
+# factor; only the rest can be learned. In [The bake-off](bake_off.py) the two sides meet networks in which they must disagree, since what a unit
 # reads and what it serves were planted apart.
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
