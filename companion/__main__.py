@@ -316,7 +316,10 @@ def _trials(options: argparse.Namespace) -> None:
         found = trials.run(study)
         trials.write(found)
         for id, one in found.items():
-            print(f"{id:4} null: {trials.counted(one['null'])}; planted: {trials.counted(one['planted'])}", flush=True)
+            for name, own in ((id, one), ("", one.get("whole"))):  # the whole way stands below the decision alone
+                if own:
+                    words = f"null: {trials.counted(own['null'])}; planted: {trials.counted(own['planted'])}"
+                    print(f"{name:4} {words}", flush=True)
 
 
 def _add_crate(commands: Any) -> None:
