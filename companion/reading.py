@@ -12,7 +12,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jupytext
 from IPython.core.getipython import get_ipython
 from IPython.core.interactiveshell import ExecutionResult
 from IPython.display import Markdown, display
@@ -98,6 +97,8 @@ def show_captions(chapter: str | Path) -> None:
     chapter : path
         The script, whose cells have the captions. Of a cell that was changed since, none is shown; nor without it.
     """
+    import jupytext  # for this alone, and not for every command
+
     shell = get_ipython()
     if FOR_PAGE in os.environ or shell is None or not Path(chapter).is_file():
         return

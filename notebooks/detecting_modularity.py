@@ -1151,9 +1151,35 @@ chapter.durations()
 # Open this page in JupyterLab (`make lab`, or the rocket above) and change three things.
 #
 # 1. **Other clusters.** In *What a good division is* set `k = 8`. Does the p-value of the lesion change sides?
+#
+#    <details>
+#    <summary>What one sees (a minute)</summary>
+#
+#    Here it does, and the cluster that is looked at is another one. A p value of one group says little, which is why all are combined
+#    in the end.
+#
+#    </details>
+#
 # 2. **Another graph.** In the live part add `kind="pearson"` to `graphs.correlation_graph`, in place of ranks. How much does the partition change? Compare with the NMI between weights and activations.
+#
+#    <details>
+#    <summary>What one sees (a minute)</summary>
+#
+#    Hardly: the n-cut and the agreement with the clusters of the weights change little. Partitions by weights and by
+#    activations differ far more from each other than two kinds of correlation do.
+#
+#    </details>
+#
 # 3. **Your own network.** `graphs.layer_weights(model)` takes any network of linear layers, or of convolutions. Cluster it, cut the labels by layer, and hand the units of a sub-cluster to
 #    `lesions.correct_counts` with `units="channel"`, together with random sets of as many units of that layer.
+#
+#    <details>
+#    <summary>What one sees (a few minutes)</summary>
+#
+#    You get a row of right answers, by class, for each set. Compare the first with the range of the others. Try an untrained network
+#    first: there all rows are alike but for chance.
+#
+#    </details>
 #
 # To compute the figures of this page anew at small size, set `scale = "quick"` in the first code cell, or run
 #

@@ -841,10 +841,36 @@ chapter.durations()
 #
 # 1. **Take the noise away.** At the top of the cell of *Seventy runs*, put `from dataclasses import replace` and `task = replace(task, noise=0.0)`.
 #    Is the sparsest network sparser? Are its modules still the right ones?
+#
+#    <details>
+#    <summary>What one sees (a few seconds)</summary>
+#
+#    It is a little sparser: the second hidden layer loses a unit. The modules are the same, and right. The noise costs edges, since a
+#    network that must not balance on exact values needs some to spare.
+#
+#    </details>
+#
 # 2. **Make it harder.** Load `tasks.load("overlap-2")` in the first cell of *The method*, with `sculpting.Training(0.1, 32, 40)` in *Train*.
 #    Which of the five modules are found?
+#
+#    <details>
+#    <summary>What one sees (a few seconds)</summary>
+#
+#    All five: the three pairs of inputs and the two groups of outputs. Each of these pairs has inputs of its own; the parts overlap in
+#    what reads them.
+#
+#    </details>
+#
 # 3. **Bring your own network.** `hierarchy.detect_modules` takes any list of 0/1 arrays of shape (units above, units below). Prune a network of yours, pass
 #    `[weight != 0 for weight in ...]`, and draw the result with `drawing.sculpted_network`.
+#
+#    <details>
+#    <summary>What one sees (as long as it takes to train yours)</summary>
+#
+#    Every unit that still lies on a path has a module, units that were cut off have −1. In a network that was hardly pruned all units
+#    of a layer reach the same, and each layer is one module.
+#
+#    </details>
 #
 # To compute the figures of this page anew at small size, set `scale = "quick"` in the first code cell, or run
 #

@@ -966,11 +966,38 @@ chapter.durations()
 #
 # 1. **Push dropout further.** In *Many networks at once*, set `rates = [0.5, 0.7, 0.8]`. Does modularity rise until the
 #    network stops learning, or does it turn before? Then set `"epochs": 300`: which rows of the table change?
+#
+#    <details>
+#    <summary>What one sees (half a minute, and some minutes for the long training)</summary>
+#
+#    It rises up to the second rate and turns at the third, where accuracy falls as well. Trained for longer, all networks with dropout
+#    are more modular, and by covariance there is no turn any more; by the other measures there still is. The plain network hardly
+#    changes.
+#
+#    </details>
+#
 # 2. **Bring your own measure.** Two units are also alike if their outgoing weights point the same way. In *Do two measures find the same
 #    modules?* add `W = network.hidden2.weight` and `labels_of["weights"] = modularity.find_modules(abs(W.T @ W).numpy(),
 #    seed=seed, **search).labels`. Which side does it agree with?
+#
+#    <details>
+#    <summary>What one sees (a few seconds)</summary>
+#
+#    With the downstream measures, and most with output sensitivity, which for the layer below the logits is made of the outgoing
+#    weights.
+#
+#    </details>
+#
 # 3. **Search less.** In the same cell put `search = {"start": "spectral", "steps": 1000, "polish": False}`, which is one chain of the paper's.
 #    Run it again with `seed=seed + 1`, then with 2. How much of [Figure ud-live-agreement](#fig-ud-live-agreement) changes with the seed of the search alone?
+#
+#    <details>
+#    <summary>What one sees (half a minute)</summary>
+#
+#    Of the four partitions only that by covariance changes, and its agreement with the others by a few hundredths. Measures differ by
+#    more than that. On a matrix of so few units one chain is nearly enough.
+#
+#    </details>
 #
 # To compute the figures of this page anew on the small digits, set `scale = "quick"` in the first code cell, or run
 #

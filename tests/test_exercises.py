@@ -80,6 +80,16 @@ def test_every_chapter_has_three_exercises() -> None:
         assert re.findall(r"(?<= )(\d)\. \*\*", text_of(chapter)) == ["1", "2", "3"]
 
 
+def test_every_exercise_has_a_folded_solution_and_a_time() -> None:
+    for chapter in SMALL:
+        solutions = re.findall(
+            r"<details> <summary>What one sees \(([^)]+)\)</summary> (.+?) </details>", text_of(chapter)
+        )
+        assert len(solutions) == 3, chapter
+        assert all(re.search(r"second|minute|as long as", time) for time, _ in solutions), chapter
+        assert all(len(text.split()) > 12 for _, text in solutions), chapter
+
+
 def test_biclustering_a_meaningless_question(capsys: pytest.CaptureFixture[str]) -> None:
     new = "target = torch.randint(10, predicted.shape)"
     assert f"replace `target = predicted` by a random class for every image, `{new}`" in text_of("biclustering")

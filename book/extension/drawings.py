@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from html import escape
 from itertools import count
@@ -308,7 +308,8 @@ def four_panels() -> dict[str, str]:
 _CARD = (3.3, 1.75)
 
 
-def _blocks() -> Figure:
+def blocks() -> Figure:
+    """The neuron–sample matrix of the first chapter, sorted."""
     from studies.biclustering.claims import Setting
 
     picture = Setting(study.load("biclustering").results(), "mnist").values("pictures")[0]["reordered"]
@@ -322,7 +323,8 @@ def _blocks() -> Figure:
     return figure
 
 
-def _sides() -> Figure:
+def sides() -> Figure:
+    """Agreement of measures within the sides and across."""
     from studies.upstream_downstream.evidence import CROSS, WITHIN
 
     upstream = study.load("upstream_downstream")
@@ -335,7 +337,8 @@ def _sides() -> Figure:
     return figure
 
 
-def _sculpted() -> Figure:
+def sculpted() -> Figure:
+    """A sculpted network with its modules."""
     from studies.neural_sculpting import figures, published
     from studies.neural_sculpting.task_drawing import module_colors, sculpted_network
 
@@ -348,7 +351,8 @@ def _sculpted() -> Figure:
     return figure
 
 
-def _shuffles() -> Figure:
+def shuffles() -> Figure:
+    """Normalised cuts of networks beside those of their shuffles."""
     from studies.detecting_modularity.evidence import Evidence
 
     cuts = Evidence(study.load("detecting_modularity").results(), "mnist").cuts("plain", "trained")
@@ -361,7 +365,8 @@ def _shuffles() -> Figure:
     return figure
 
 
-def _nine() -> Figure:
+def nine() -> Figure:
+    """Nine partitions of the same channels, a row each."""
     own = study.load("your_own_network")
     partitions = own.results().records("modules")[0].values["partitions"]
     figure, ax = plt.subplots(figsize=_CARD)
@@ -377,19 +382,3 @@ def _nine() -> Figure:
     ax.set(xlabel="channels", ylabel=f"{len(labels)} partitions")
     _bare(ax)
     return figure
-
-
-#: For each chapter its picture and what it shows.
-OF_CHAPTER: Mapping[str, tuple[Callable[[], Figure], str]] = {
-    "biclustering": (_blocks, "A sorted matrix with red blocks on its diagonal"),
-    "upstream_downstream": (_sides, "Three dots: agreement upstream and downstream is high, across it is lower"),
-    "neural_sculpting": (_sculpted, "The few units and edges that are left of a network, in three colours"),
-    "detecting_modularity": (_shuffles, "Blue dots of networks to the left of grey marks of their shuffles"),
-    "your_own_network": (_nine, "Rows of coloured squares that agree only in part"),
-}
-
-
-def of_chapter(name: str) -> str:
-    """The picture on a chapter's card."""
-    draw, alt = OF_CHAPTER[name]
-    return svg(draw, f"card-{name.replace('_', '-')}", alt)

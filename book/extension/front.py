@@ -12,6 +12,7 @@ import drawings
 import jupytext
 import nbformat
 import yaml
+from matplotlib.figure import Figure
 
 from companion import records, study
 from companion.claims import VERDICTS, Verdict
@@ -49,10 +50,12 @@ FINDINGS = (
 
 
 class Card(NamedTuple):
-    """What the card of a chapter says: a claim with its words, or a finding of its own; and what to know before."""
+    """What the card of a chapter has: a claim or a finding of its own, what to know before, a picture and its words."""
 
     finding: str | Callable[[], str]
     before: str
+    picture: Callable[[], Figure]
+    alt: str
 
 
 def _own_network() -> str:
@@ -64,14 +67,38 @@ def _own_network() -> str:
     return f"Of {len(table)} partitions of the same channels, {beyond} cost more accuracy than chance when removed."
 
 
-#: A card a chapter; the order is that of the table of contents. A new chapter needs an entry here, and one in
-#: `drawings.OF_CHAPTER`.
+#: A card a chapter; the order is that of the table of contents. A new chapter needs an entry, or the build stops.
 CARDS: dict[str, Card] = {
-    "biclustering": Card("B7", "what a convolution and a gradient are"),
-    "upstream_downstream": Card("U15", "what a covariance and a Jacobian are"),
-    "neural_sculpting": Card("N1", "what pruning is; no more"),
-    "detecting_modularity": Card("C2", "eigenvectors of a graph, and p values"),
-    "your_own_network": Card(_own_network, "one of the other chapters, and PyTorch"),
+    "biclustering": Card(
+        "B7",
+        "what a convolution and a gradient are",
+        drawings.blocks,
+        "A sorted matrix with red blocks on its diagonal",
+    ),
+    "upstream_downstream": Card(
+        "U15",
+        "what a covariance and a Jacobian are",
+        drawings.sides,
+        "Three dots: agreement upstream and downstream is high, across it is lower",
+    ),
+    "neural_sculpting": Card(
+        "N1",
+        "what pruning is; no more",
+        drawings.sculpted,
+        "The few units and edges that are left of a network, in three colours",
+    ),
+    "detecting_modularity": Card(
+        "C2",
+        "eigenvectors of a graph, and p values",
+        drawings.shuffles,
+        "Blue dots of networks to the left of grey marks of their shuffles",
+    ),
+    "your_own_network": Card(
+        _own_network,
+        "one of the other chapters, and PyTorch",
+        drawings.nine,
+        "Rows of coloured squares that agree only in part",
+    ),
 }
 
 
@@ -176,7 +203,7 @@ def cards_markdown() -> list[str]:
     lines = ["::::::{grid} 1 2 2 3", ":gutter: 3", ":class-container: chapter-cards", ""]
     for chapter in chapters():
         if chapter not in CARDS:
-            raise ValueError(f"chapter={chapter!r} has no card: add one to CARDS, and its picture to OF_CHAPTER")
+            raise ValueError(f"chapter={chapter!r} has no card: add one to CARDS in book/extension/front.py")
         card, found = CARDS[chapter], first_verdicts()
         if isinstance(card.finding, str):
             row = found[card.finding]
@@ -187,7 +214,7 @@ def cards_markdown() -> list[str]:
             ":::::{grid-item-card} " + f"{{doc}}`/notebooks/{chapter}`",
             "",
             "```{raw} html",
-            drawings.of_chapter(chapter),
+            drawings.svg(card.picture, f"card-{chapter.replace('_', '-')}", card.alt),
             "```",
             "",
             finding,

@@ -21,7 +21,7 @@ import primer
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
-from sphinx.util.docutils import SphinxDirective, SphinxRole
+from sphinx.util.docutils import ReferenceRole, SphinxDirective
 
 from companion import records, study
 from companion.claims import VERDICTS, Verdict, as_csv, as_json
@@ -251,17 +251,18 @@ class PrimerPicture(SphinxDirective):
         return [nodes.raw("", primer.picture(self.arguments[0]), format="html")]
 
 
-class ClaimLink(SphinxRole):
-    """``{claim}`U2```: the claim's place on the claims page, which has an anchor for each."""
+class ClaimLink(ReferenceRole):
+    """``{claim}`words <U2>``` or ``{claim}`U2```: a link to the claim's place on the claims page."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        if self.text not in {row.id for row in first_verdicts()}:
-            return [], [self.inliner.reporter.error(f"{self.text} is no claim", line=self.lineno)]
+        if self.target not in {row.id for row in first_verdicts()}:
+            return [], [self.inliner.reporter.error(f"{self.target} is no claim", line=self.lineno)]
         page = "" if self.env.app.builder.name == "singlehtml" else _to_page(self, "book/claims")
-        return [nodes.reference("", self.text, refuri=f"{page}#claim-{self.text.lower()}", internal=True)], []
+        address = f"{page}#claim-{self.target.lower()}"
+        return [nodes.reference("", self.title, refuri=address, reftitle=f"Claim {self.target}", internal=True)], []
 
 
-def _to_page(role: SphinxRole, name: str) -> str:
+def _to_page(role: ReferenceRole, name: str) -> str:
     return str(role.env.app.builder.get_relative_uri(role.env.docname, name))
 
 
