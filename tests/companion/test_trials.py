@@ -97,11 +97,11 @@ def test_the_command_runs_the_trials_of_a_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(trials, "path", lambda: tmp_path / "trials.json")
-    monkeypatch.setattr(trials, "outcome", partial(trials.outcome, times=2))
+    monkeypatch.setattr(trials, "outcome", partial(trials.outcome, times=1))
     assert main(["trials", "neural_sculpting"]) == 0
     first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("N14  null: holds 0 of 2")
-    assert second.startswith("     null: holds 0 of 2")
+    assert first.startswith("N14  null: holds 0 of 1")
+    assert second.startswith("     null: holds 0 of 1")
     assert list(trials.read()) == ["N14", "N25"]
 
 

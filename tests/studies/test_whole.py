@@ -15,9 +15,9 @@ from studies.neural_sculpting import recovery
 from studies.neural_sculpting import whole as neural_sculpting
 from studies.upstream_downstream import whole as upstream_downstream
 
-DIGITS = SimpleNamespace(digits=lambda: [SimpleNamespace(layers=layers) for layers in (2, 3, 4, 5) * 2])
+DIGITS = SimpleNamespace(digits=lambda: [SimpleNamespace(layers=layers) for layers in (2, 4) * 4])
 WAYS: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "B7": (biclustering.b7, (3,)),
+    "B7": (biclustering.b7, (4,)),
     "B10": (biclustering.b10, (4,)),
     "N14": (neural_sculpting.n14, (36, 1)),
     "N25": (neural_sculpting.n25, (1,)),
