@@ -146,6 +146,19 @@ figures.half_way(found)
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H1", "H6", "H7")
 
+# %% tags=["remove-input"]
+chapter.remark(
+    lambda: (
+        "**What we see.** Up to δ = 0.3 nearly everybody finds everything. Then the functional methods fall, first those that ask many things at once. "
+        "Simple baselines are hard to beat: to ask which head a unit's attributions prefer goes further than to cluster the same attributions. "
+        f"The graph of all weights finds the plant at δ = 0.6 (ARI {figures.two(found.ari('weights, all', 'aligned', 0.6).mean())}) and has lost it at δ = 0.7 "
+        f"({figures.two(found.ari('weights, all', 'aligned', 0.7).mean())}), where the hidden layers alone still give "
+        f"{figures.two(found.ari('weights, hidden', 'aligned', 0.7).mean())}. Its two modules have not become vague: they are now the layers (ARI with the layer "
+        f"that a unit is in {figures.two(figures.across(found, 'weights, all', 'aligned', 0.7))}). To cut a network across, between the lower layer and the upper, has become cheaper than to cut it "
+        "along, between the groups."
+    )
+)
+
 # %% [markdown]
 # ## When they part
 #
@@ -157,6 +170,17 @@ figures.apart(found)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H2", "H3")
+
+# %% tags=["remove-input"]
+chapter.remark(
+    lambda: (
+        "**What we see.** Upstream and downstream measures disagree because they answer different questions, and each is right about its own. Of all methods, only the weight graph "
+        "that is cut layer by layer is right in all four columns. In columns, what units reach after pruning finds the lower layer (ARI "
+        f"{figures.two(found.ari('reach 0.8', 'columns', 0.1, 0).mean())}) and nothing in the upper one ({figures.two(found.ari('reach 0.8', 'columns', 0.1, 1).mean())}), "
+        "whose units all reach the same outputs. Of the functional methods the loss Hessian comes closest, in the lower layer "
+        f"({figures.two(found.ari('loss Hessian', 'columns', 0.1, 0).mean())}): there a product of weights stands between a unit and the loss."
+    )
+)
 
 # %% [markdown]
 # ## What rescaling does
@@ -170,6 +194,18 @@ figures.rescaling(found)
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H4")
 
+# %% tags=["remove-input"]
+chapter.remark(
+    lambda: (
+        "**What we see.** The graph of all weights and its local variant change their minds about a function that has not changed: again the cut runs across. "
+        "A unit of the lower layer goes with the inputs if its incoming weights were scaled up, and with the layer above if its outgoing ones were (ARI with the layers "
+        f"{figures.two(figures.across(found, 'weights, all', 'rescaled', 0.3))}). The graph of the hidden layers alone and in-weight stay. Pruning by "
+        "size removes whole units: at 90 % zeros "
+        f"{100 * figures.left_out(found, 'reach 0.9', 'rescaled', 0.3):.0f} % of the units that fire are left without any path to an output, before it were "
+        f"{100 * figures.left_out(found, 'reach 0.9', 'aligned', 0.3):.0f} %. "
+    )
+)
+
 # %% [markdown]
 # ## Who agrees with whom
 #
@@ -180,6 +216,12 @@ figures.agreements(found)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H8")
+
+# %% tags=["remove-input"]
+chapter.remark(
+    "**What we see.** Without a plant there is no common ground. What agreement is left is between methods that look at the same thing: covariance and the activation graph are two "
+    "correlations of the same activations. So that two methods agree is evidence for modules only if they do not share their description."
+)
 
 # %% [markdown]
 # ## What removal shows
@@ -193,6 +235,15 @@ figures.removal(found)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H5")
+
+# %% tags=["remove-input"]
+chapter.remark(
+    lambda: (
+        "**What we see.** "
+        f"At δ = 1 the modules of input sensitivity have a selectivity of {figures.two(figures.selective(found, 'input sensitivity', 1.0))}, random sets of the same sizes "
+        f"{figures.two(figures.selective(found, 'input sensitivity', 1.0, 'random'))}; that of the greedy set is high at every δ, whatever is planted."
+    )
+)
 
 # %% [markdown]
 # A selective set is there for the taking in a network without any modules. What is not there is a *partition*: the units that are left do not

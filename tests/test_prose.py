@@ -50,7 +50,8 @@ REASONS: dict[str, dict[str, str]] = {
     },
     "bake_off": {
         "the small network of this page: image size, and δ of an exercise": "8",
-        "what two groups of equal size can agree beyond chance, and δ of the figures": "0.5 0.1 0.3",
+        "what two groups of equal size can agree beyond chance, and δ of the figures": "0.5 0.1 0.3 0.6 0.7",
+        "zeros of a pruned network (%)": "90",
         "the level of intervals": "95",
     },
     "detecting_modularity": {

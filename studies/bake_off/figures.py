@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from sklearn.metrics import adjusted_rand_score
 
 from companion.reports import table as html_table
 from modutils import graphs, hierarchy
@@ -334,6 +335,28 @@ def choice(of: Evidence) -> str:
         )
     head = ("Question", "Definition", "ARI where only this counts", f"ARI, aligned, δ = {aligned:g}", "Cost a network")
     return f'<div style="overflow-x: auto">{html_table(head, rows)}</div>'
+
+
+def across(of: Evidence, method: str, family: str, delta: float) -> float:
+    """ARI between a method's modules of all hidden units and the layer that a unit is in, as a mean over networks."""
+    place = NAMES.index(method)
+    found = []
+    for one in of.networks(family, delta).values():
+        tables = [table[place] for table in one["labels"]]
+        found.append(adjusted_rand_score(np.repeat([0, 1], [len(own) for own in tables]), np.concatenate(tables)))
+    return float(np.mean(found))
+
+
+def left_out(of: Evidence, method: str, family: str, delta: float) -> float:
+    """Share of the units that fire to which a method gives no module, as a mean over layers and networks."""
+    place = NAMES.index(method)
+    return float(np.mean([one["unassigned"][place].mean() for one in of.networks(family, delta).values()]))
+
+
+def selective(of: Evidence, method: str, delta: float, kind: str = "selectivity") -> float:
+    """Mean selectivity of a method's modules in the upper layer of aligned networks."""
+    place = NAMES.index(method)
+    return float(np.mean([one[kind][place, 1] for one in of.networks("aligned", delta).values()]))
 
 
 def pilot(rows: Sequence[Any]) -> str:

@@ -493,6 +493,9 @@ def test_tables_say_what_is_recorded(quick: Results) -> None:
     text = figures.choice(of)
     assert text.count("<tr>") == len(figures.QUESTIONS) + 1
     assert f"{of.ari('loss Hessian', 'crossed', 0.1, 1).mean():.2f} (crossed, upper)" in text
+    assert -0.1 < figures.across(of, "weights, all", "aligned", 0.3) < 0.1  # it finds the groups
+    assert figures.left_out(of, "reach 0.9", "rescaled", 0.3) >= figures.left_out(of, "reach 0.9", "aligned", 0.3)
+    assert figures.selective(of, "in-weight", 0.3) > 0.4 > figures.selective(of, "in-weight", 0.3, "random")
     assert figures.seconds(of, "reach 0.8") > figures.seconds(of, "in-weight")
     assert figures.counted(of).startswith("6 of 6 networks learned their task")
     rows = next(iter(STUDY.judge("quick", results=quick).values()))
