@@ -13,7 +13,7 @@ INSTALLED_LAB := $(VENV)/.installed-lab
 LAB_SETTINGS := $(VENV)/etc/jupyter/labconfig/default_setting_overrides.json
 
 .DEFAULT_GOAL := help
-.PHONY: help book notebooks test lint lab paper bench clean
+.PHONY: help book pdf notebooks test lint lab paper bench clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ help:  ## list these commands
 book: notebooks  ## execute the chapters that changed and build the book
 	$(BIN)/jupyter-book build --all . -W -n --keep-going
 	@echo "The book is in file://$(abspath _build/html/index.html)"
+
+pdf: book  ## the whole book as one PDF, printed by a Chromium that is on this machine
+	$(BIN)/python book/extension/book_pdf.py
 
 notebooks: $(INSTALLED)  ## execute the chapters that changed, no more
 	$(RUN) companion execute

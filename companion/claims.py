@@ -26,11 +26,40 @@ VERDICTS = ("holds", "holds in part", "does not hold", "undecided", "not testabl
 State = bool | None
 
 
+class Series(NamedTuple):
+    """Numbers of one kind, each by its name: too many for a sentence, so that pages draw them as dots on one axis.
+
+    ``what`` says what they are; ``form`` is how a number is written; ``bars`` are numbers to compare them with.
+
+    Examples
+    --------
+    >>> str(Series("Gain of Q", {"covariance": 0.25, "Hessian": -0.031}))
+    'Gain of Q: covariance +0.250, Hessian -0.031'
+    """
+
+    what: str
+    values: Mapping[str, float | Interval]
+    form: str = "+.3f"
+    bars: tuple[float, ...] = (0.0,)
+
+    def __str__(self) -> str:
+        return f"{self.what}: {', '.join(f'{name} {mean:{self.form}}' for name, (mean, _, _) in self.ends().items())}"
+
+    def ends(self) -> dict[str, tuple[float, float, float]]:
+        """Each number with the ends of its interval; without an interval three times the number."""
+        found = {}
+        for name, value in self.values.items():
+            mean, low, high = value[:3] if isinstance(value, Interval) else (value,) * 3
+            found[name] = (float(mean), float(low), float(high))
+        return found
+
+
 class Finding(NamedTuple):
     """What a rule found: a verdict, the number behind it with its interval, and why.
 
     ``verdict`` is one of :data:`VERDICTS`; ``value`` and ``interval`` are text with units and n; ``why`` is a sentence
-    or two for a reader who has seen only the claim. ``conditions`` are those of the rule, by name.
+    or two for a reader who has seen only the claim. ``conditions`` are those of the rule, by name. ``series`` are
+    numbers to draw, where a sentence would have to list many; its names may be those of the conditions.
     """
 
     verdict: str
@@ -38,6 +67,7 @@ class Finding(NamedTuple):
     interval: str
     why: str
     conditions: Mapping[str, State] = {}
+    series: Series | None = None
 
 
 @dataclass(frozen=True)
@@ -180,10 +210,12 @@ def decide(conditions: Mapping[str, State], *, holds: int | None = None, part: i
     return "holds" if whole else "undecided" if some is None else "holds in part" if some else "does not hold"
 
 
-def finding(conditions: Mapping[str, State], value: str, interval: str, why: str, **bars: Any) -> Finding:
+def finding(
+    conditions: Mapping[str, State], value: str, interval: str, why: str, *, series: Series | None = None, **bars: Any
+) -> Finding:
     """A finding whose verdict is that of :func:`decide` with these bars."""
     plain = {name: None if state is None else bool(state) for name, state in conditions.items()}
-    return Finding(decide(plain, **bars), value, interval, why, plain)
+    return Finding(decide(plain, **bars), value, interval, why, plain, series)
 
 
 def in_words(conditions: Mapping[str, State]) -> str:
@@ -217,9 +249,10 @@ def untestable(why: str, value: str = "no result", interval: str = "") -> Findin
 class Verdict:
     """A claim with what was found: one row of the scoreboard. Fields as in :class:`Claim` and :class:`Finding`.
 
-    ``conditions`` says which are met, in words. ``tried`` says what the rule gave where the answer is known.
-    ``dataset`` is the data set, and the regime where there are several. ``n`` has, for every stage that the rule looked
-    at, how many cells are recorded and how many were planned. ``state`` is the worst of these stages' states.
+    ``conditions`` says which are met, in words, and ``states`` by name. ``tried`` says what the rule gave where the
+    answer is known. ``dataset`` is the data set, and the regime where there are several. ``n`` has, for every stage
+    that the rule looked at, how many cells are recorded and how many were planned; ``cells`` are those that are
+    recorded. ``state`` is the worst of these stages' states.
     """
 
     id: str
@@ -236,6 +269,9 @@ class Verdict:
     state: str = witness.STATES[0]
     conditions: str = ""
     tried: str = ""
+    states: Mapping[str, State] = field(default_factory=dict)
+    series: Series | None = None
+    cells: tuple[Cell, ...] = ()
 
     @property
     def parts(self) -> str:
@@ -316,6 +352,9 @@ def evaluate(
                 _counts(seen),
                 max((states[cell.study, cell.stage] for cell in seen), key=witness.STATES.index, default="current"),
                 in_words(found.conditions) if len(found.conditions) > 1 else "",
+                states=dict(found.conditions),
+                series=found.series,
+                cells=tuple(cell for cell, there in seen.items() if there),
             )
         )
     return rows
@@ -347,11 +386,11 @@ def as_csv(rows: Sequence[Verdict]) -> str:
 #: Fields of `as_json` and `as_csv`, in their order.
 FIELDS = (
     "id", "paper", "dataset", "statement", "published", "rule", "value", "interval", "n", "verdict", "conditions",
-    "why", "tried", "stages", "state",
+    "series", "why", "tried", "stages", "state",
 )  # fmt: skip
 
 
 def _fields(row: Verdict) -> dict[str, Any]:
     n = {stage: {"recorded": found, "planned": planned} for stage, (found, planned) in row.n.items()}
-    values = {name: getattr(row, name) for name in FIELDS if name not in ("n", "stages")} | {"n": n, "stages": list(n)}
-    return {name: values[name] for name in FIELDS}
+    made = {"n": n, "stages": list(n), "series": str(row.series or "")}
+    return {name: made[name] if name in made else getattr(row, name) for name in FIELDS}

@@ -10,16 +10,21 @@ import fastjsonschema
 import numpy as np
 
 from companion import records, witness
-from companion.claims import STATE_WORDS, VERDICTS, Verdict
+from companion.claims import STATE_WORDS, VERDICTS, Series, State, Verdict
 from companion.records import Cell, Record, Results, form
+from modutils.statistics import Interval
 
 #: What the data sets are called in text.
 DATASETS = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "digits", "cifar10": "CIFAR-10"}
 _MARKS = dict(zip(VERDICTS, ("●", "◐", "○", "?", "–"), strict=True))
-_BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "info", "muted"), strict=True))
 
 
-def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
+def anchor(id: str) -> str:
+    """Where a claim is, on the page of its chapter and on the scoreboard alike: such as ``claim-u2``."""
+    return f"claim-{id.lower()}"
+
+
+def verdict_table(found: Mapping[str, Sequence[Verdict]], *, linked: bool = False) -> str:
     """The claims of a chapter as an HTML table, with a column of verdicts for every data set.
 
     Parameters
@@ -27,24 +32,37 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]]) -> str:
     found : mapping
         For each column's name, such as ``MNIST``, the verdicts of `companion.claims.evaluate`: the same claims in the
         same order.
+    linked : bool
+        Whether each claim links to its anchor elsewhere on the page; else its row is the anchor.
     """
     lists = list(found.values())
     if len({tuple(row.id for row in rows) for rows in lists}) != 1:
         raise ValueError("found has lists of different claims; needed are the same claims in the same order")
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("Claim of the paper", *found))
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("Claim of the paper", *found))
     lines = []
     for rows in zip(*lists, strict=True):
         first = rows[0]
         cells_of_row = "".join(
-            f"<td>{_badge(row)}<br>{escape(row.value)}<br><small>{escape(row.interval)}{_parts(row)}{_caveat(row)}</small></td>"
+            f"<td>{badge(row.verdict)}<br>{escape(row.value)}<br><small>{escape(row.interval)}{_parts(row)}{_caveat(row)}</small></td>"
             for row in rows
         )
-        lines.append(f"<tr><td><strong>{escape(first.id)}</strong> {escape(first.statement)}</td>{cells_of_row}</tr>")
+        place, name = escape(anchor(first.id)), f"<strong>{escape(first.id)}</strong>"
+        name = f'<a href="#{place}">{name}</a>' if linked else name
+        row_start = "<tr>" if linked else f'<tr id="{place}">'
+        lines.append(f"{row_start}<td>{name} {escape(first.statement)}</td>{cells_of_row}</tr>")
     return f'<table class="table verdicts"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
-def verdict_box(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
-    """One claim with its rule and, for every data set, its verdict and number, as HTML; reasons for the first only.
+def verdict_box(
+    found: Mapping[str, Sequence[Verdict]],
+    id: str,
+    *,
+    links: Mapping[str, str] | None = None,
+    more: str = "",
+    heading: str = "strong",
+    reasons: int | None = 1,
+) -> str:
+    """One claim in a line of HTML that unfolds: its verdicts; then its numbers, reasons, rule and links.
 
     Parameters
     ----------
@@ -52,27 +70,102 @@ def verdict_box(found: Mapping[str, Sequence[Verdict]], id: str) -> str:
         As for :func:`verdict_table`.
     id : str
         Such as ``B7``.
+    links : mapping, optional
+        Where each text of a link leads.
+    more : str
+        HTML to put at the end.
+    heading : str
+        Element that holds id and statement: ``h3`` on a page of claims.
+    reasons : int, optional
+        For how many data sets to say why, from the first on; all with None.
     """
     rows = {name: row for name, verdicts in found.items() for row in verdicts if row.id == id}
     if not rows:
         raise ValueError(f"id={id!r} is no claim; there are {', '.join(row.id for row in next(iter(found.values())))}")
     first = next(iter(rows.values()))
-    lines = "".join(
-        f"<p>{escape(name)}: {_badge(row)} <strong>{escape(row.value)}</strong> "
-        f"{escape(_in_brackets(row.interval))}{_parts(row)}{_caveat(row)}"
-        f"{'<br>' + escape(row.why) if row is first else ''}</p>"
-        for name, row in rows.items()
-    )
-    tried = f"<br>Tried: {escape(first.tried)}" if first.tried else ""
+    names = {name: f"<small>{escape(name)}</small> " if len(rows) > 1 else "" for name in rows}
+    short = " ".join(f'<span class="verdict-of">{names[name]}{badge(row.verdict)}</span>' for name, row in rows.items())
+    lines = "".join(_one(name, row, place < (reasons or len(rows))) for place, (name, row) in enumerate(rows.items()))
+    rule = {"Published": first.published, "Rule": first.rule, "Tried": first.tried}
+    small = "<br>".join(f"{name}: {escape(text)}" for name, text in rule.items() if text)
+    where = " · ".join(f'<a href="{escape(to)}">{escape(text)}</a>' for text, to in (links or {}).items())
     return (
-        f'<div class="admonition verdict"><p class="admonition-title">Claim {escape(id)}: {escape(first.statement)}</p>'
-        f"{lines}<p><small>Rule: {escape(first.rule)}{tried}</small></p></div>"
+        f'<details class="verdict" id="{escape(anchor(id))}"><summary><{heading}>{escape(id)}: '
+        f"{escape(first.statement)}</{heading}> {short}</summary>{lines}<p><small>{small}</small></p>"
+        f"{f'<p><small>{where}</small></p>' if where else ''}{more}</details>"
     )
 
 
-def _badge(row: Verdict) -> str:
-    color = _BADGES[row.verdict]
-    return f'<span class="sd-badge sd-bg-{color} sd-bg-text-{color}">{_MARKS[row.verdict]} {escape(row.verdict)}</span>'
+def _one(name: str, row: Verdict, why: bool) -> str:
+    """The finding on one data set, with reasons or without."""
+    drawn = row.series if why else None
+    parts = "" if drawn and set(row.states) <= set(drawn.values) else _parts(row)
+    text = (
+        f"<p>{escape(name)}: {badge(row.verdict)} <strong>{escape(row.value)}</strong> "
+        f"{escape(_in_brackets(row.interval))}{parts}{_caveat(row)}{'<br>' + escape(row.why) if why else ''}</p>"
+    )
+    return text + (dots(drawn, row.states) if drawn else "")
+
+
+def badge(verdict: str) -> str:
+    """A verdict as a mark and words on its colour."""
+    name = verdict.replace(" ", "-")
+    return f'<span class="verdict-badge verdict-{name}">{_MARKS[verdict]} {escape(verdict)}</span>'
+
+
+#: How a dot shows its condition: filled, half, ring.
+_FILLS: dict[State, str] = {
+    True: '<circle cx="{x:.1f}" cy="{y}" r="4" fill="currentColor"/>',
+    None: '<circle cx="{x:.1f}" cy="{y}" r="3.5" fill="none" stroke="currentColor"/>'
+    '<path d="M{x:.1f} {top}a4 4 0 0 0 0 8z" fill="currentColor"/>',
+    False: '<circle cx="{x:.1f}" cy="{y}" r="3.5" fill="none" stroke="currentColor" stroke-width="1.5"/>',
+}
+_STATE_NAMES: dict[State, str] = {True: "met by", None: "open for", False: "not met by"}
+
+
+def dots(series: Series, states: Mapping[str, State]) -> str:
+    """Numbers as dots with intervals on one axis, as SVG in the colour of the text; a dot shows its condition."""
+    ends = series.ends()
+    numbers = [number for each in ends.values() for number in each if np.isfinite(number)]
+    low, high = min([*numbers, *series.bars]), max([*numbers, *series.bars])
+    left, width, step = 8 + 5.8 * max(map(len, ends)), 170, 16
+    bottom = step * len(ends)
+
+    def at(number: float) -> float:
+        return left + width * (0.04 + 0.92 * (number - low) / ((high - low) or 1))
+
+    parts = []
+    for bar in series.bars:
+        parts += [
+            f'<path d="M{at(bar):.1f} 0V{bottom}" stroke="currentColor" stroke-dasharray="2 2" opacity=".6"/>',
+            f'<text x="{at(bar):.1f}" y="{bottom + 11}" text-anchor="middle">{f"{bar:g}".replace("-", "−")}</text>',
+        ]
+    for place, (name, (mean, start, end)) in enumerate(ends.items()):
+        y = step * place + step // 2
+        number = f"{mean:{series.form}}".replace("-", "−")
+        parts += [
+            f'<text x="0" y="{y + 4}">{escape(name)}</text>',
+            f'<text x="{left + width + 6:.1f}" y="{y + 4}">{number}</text>',
+        ]
+        if np.isfinite(mean):
+            parts.append(_FILLS[states.get(name, True)].format(x=at(mean), y=y, top=y - 4))
+        if start < end:
+            parts.append(f'<path d="M{at(start):.1f} {y}H{at(end):.1f}" stroke="currentColor"/>')
+    counts = Counter(_STATE_NAMES[states[name]] for name in ends if name in states)
+    legend = ", ".join(
+        f"{_STATE_NAMES[state]} {counts[_STATE_NAMES[state]]} ({shape})"
+        for state, shape in ((True, "filled"), (None, "half"), (False, "ring"))
+        if counts[_STATE_NAMES[state]]
+    )
+    spread = ", with 95 % intervals" if any(isinstance(value, Interval) for value in series.values.values()) else ""
+    words = f"{series.what}{spread}{f'; condition {legend}' if legend else ''}"
+    size = (left + width + 52, bottom + 14)
+    return (
+        f'<figure class="verdict-dots"><figcaption><small>{escape(words)}.</small></figcaption>'
+        f'<svg role="img" aria-label="{escape(str(series))}" viewBox="0 0 {size[0]:.0f} {size[1]}" '
+        f'style="width: {size[0]:.0f}px; max-width: 100%" font-size="11" fill="currentColor">{"".join(parts)}</svg>'
+        "</figure>"
+    )
 
 
 def _parts(row: Verdict) -> str:
@@ -200,9 +293,10 @@ def _recorded(results: Results) -> list[tuple[Cell, Record]]:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows of text as an HTML table in the book's style; the texts are escaped."""
-    top = "".join(f"<th>{escape(text)}</th>" for text in head)
+    top = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
-    return f'<table class="table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    thead = f"<thead><tr>{top}</tr></thead>" if head else ""
+    return f'<table class="table">{thead}<tbody>{body}</tbody></table>'
 
 
 def spaced(number: int) -> str:

@@ -143,12 +143,13 @@ class Chapter:
     def boxes(self, *ids: str) -> HTML:
         """Claims with rule, number, verdict and reason."""
         found = {name: self.verdicts[name] for name in self.shown}
-        return HTML("".join(reports.verdict_box(found, id) for id in ids))
+        return HTML("".join(reports.verdict_box(found, id, links=_links(id)) for id in ids))
 
     def lines(self, *ids: str) -> HTML:
         """Claims in a table, on the data sets of the boxes; without ids all claims on all data sets."""
         found = {name: [row for row in rows if row.id in ids or not ids] for name, rows in self.verdicts.items()}
-        return HTML(reports.verdict_table({name: found[name] for name in (self.shown if ids else found)}))
+        shown = {name: found[name] for name in (self.shown if ids else found)}
+        return HTML(reports.verdict_table(shown, linked=not ids))
 
     def remark(self, text: str | Callable[[], str]) -> Markdown:
         """What we make of the full-size record; at another scale the numbers are others, and nothing is said."""
@@ -191,6 +192,12 @@ def _glue(rows: Sequence[Verdict], dataset: str, *, caption: bool) -> None:
         found |= {f"{row.id}-verdict": row.verdict, f"{row.id}-value": row.value}
     for name, value in found.items():
         glue(name, value, caption=caption)
+
+
+def _links(id: str) -> dict[str, str]:
+    """From a claim on the page of its chapter to what the scoreboard has of it."""
+    place = f"../book/claims.html#{reports.anchor(id)}"
+    return {"on the scoreboard": place, "the rule's code": f"{place}-rule", "the record's cells": f"{place}-record"}
 
 
 def open_chapter(study: Study, scale: str, *, recompute: bool = False, columns: int | None = None) -> Chapter:

@@ -82,8 +82,22 @@ def executed(chapter: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the HTML of the whole book, built from a copy with every warning fatal, as ``make book`` does."""
-    root = tmp_path_factory.mktemp("book")
+    """Folder with the HTML of the whole book, built once for all workers, see `_build`."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    root = folder / "book"
+    with FileLock(folder / "book.lock"):
+        if not root.is_dir():
+            _build(root)
+    built = root / "_build" / "html"
+    assert (built / "index.html").is_file(), "the build failed, see the first test that needed it"
+    return built
+
+
+def _build(root: Path) -> None:
+    """Build the book from a copy with every warning fatal, as ``make book`` does."""
+    root.mkdir()
     for name in ("book", "notebooks"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     for name in ("_config.yml", "_toc.yml"):
@@ -95,7 +109,6 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [jupyter_book, "build", "--all", ".", "-W", "-n", "--keep-going"]
     built = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
-    return root / "_build" / "html"
 
 
 class Toy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urldefrag, urlparse
@@ -14,6 +15,9 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 
+import modules_book
+import scoreboard
+from companion import study
 from companion.claims import VERDICTS, Verdict
 from conftest import CHAPTERS, ROOT
 
@@ -123,7 +127,7 @@ def test_buttons_name_files_of_the_repository(html: Path) -> None:
     prefix = re.compile(rf"{re.escape(repository)}/(?:blob|edit)/{branch}/([^?#]+)")
     for name in NAMES:
         links = [str(tag["href"]) for tag in soup(html / f"{name}.html").select("a[href]")]
-        named = [match[1] for link in links if (match := prefix.match(link))]
+        named = [match[1] for link in links if (match := prefix.match(link)) and not link.partition("#")[2]]
         (source,) = [f"{name}{suffix}" for suffix in (".py", ".md", ".rst") if (ROOT / f"{name}{suffix}").is_file()]
         assert set(named) == {source}
         downloads = [link for link in links if "_sources/" in link]
@@ -166,7 +170,9 @@ def test_no_path_of_this_machine(html: Path) -> None:
 def test_math_is_typeset_by_a_local_script_that_is_not_committed(html: Path) -> None:
     script = html / "_static" / "tex-svg.js"
     assert script.stat().st_size > 1_000_000
-    assert not list((ROOT / "book").rglob("*.js"))
+    own = {"pages.js", "scoreboard.js"}
+    assert {path.name for path in (ROOT / "book").rglob("*.js")} == own
+    assert all(path.stat().st_size < 8_000 for path in (ROOT / "book").rglob("*.js"))
     sources = [str(tag["src"]) for tag in soup(html / f"{NAMES[1]}.html").select("script[src]")]
     assert any("_static/tex-svg.js" in source for source in sources)
 
@@ -178,37 +184,79 @@ def test_every_public_module_is_documented(html: Path) -> None:
     assert headings == modules
 
 
-def test_every_claim_is_judged_on_the_claims_page(html: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "book" / "extension")
-    import modules_book
-
+def test_every_verdict_is_on_the_scoreboard(html: Path) -> None:
     article = soup(html / "book" / "claims.html").select_one("article")
     assert article is not None
-    rows = {row.select("td")[0].get_text(): row.select("td")[2].get_text() for row in article.select("tbody tr")}
-    assert rows == {verdict.id: verdict.verdict for verdict in modules_book.first_verdicts()}
-    for study in modules_book.studies_without_record():
-        assert f"The study {study} has no record yet" in article.get_text()
+    rows = [
+        (row.select("td a")[0].get_text(), row.select("td")[1].get_text(), row.select_one(".verdict-badge"))
+        for row in article.select("#scoreboard tbody tr")
+    ]
+    expected = [(row.id, study.label(row.dataset), row.verdict) for row in modules_book.verdicts()]
+    assert sorted((id, name, badge.get_text()[2:]) for id, name, badge in rows if badge) == sorted(expected)
+    order = [str(link["href"]) for link in article.select('table a[href^="../notebooks/"]')]
+    chapters = list(dict.fromkeys(urldefrag(link)[0] for link in order))
+    assert chapters == [f"../{name}.html" for name in NAMES if f"../{name}.html" in chapters]
+    for name in modules_book.studies_without_record():
+        assert f"The study {name} has no record yet" in article.get_text()
 
 
-def test_claims_page_shows_rule_finding_and_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "book" / "extension")
-    import modules_book
+def test_every_claim_has_one_anchor_here_and_in_its_chapter_below_its_figure(html: Path) -> None:
+    page = soup(html / "book" / "claims.html")
+    claims = {one.id: name for name in study.names() for one in study.load(name).claims}
+    assert [box["id"] for box in page.select("details.verdict")] == [
+        f"claim-{row.id.lower()}" for columns in modules_book.judged().values() for row in next(iter(columns.values()))
+    ]
+    boxes = {str(box["id"]): box for box in page.select("details.verdict")}
+    chapters = {
+        name: Counter(str(element["id"]) for element in soup(html / "notebooks" / f"{name}.html").select("[id]"))
+        for name in set(claims.values())
+    }
+    for id, name in claims.items():
+        anchor = f"claim-{id.lower()}"
+        assert boxes[anchor].select("summary > h3")
+        links = [
+            str(link["href"]) for part in boxes[anchor].find_all("p", recursive=False) for link in part.select("a")
+        ]
+        assert links == [f"../notebooks/{name}.html#{place}" for place in (scoreboard.figures()[id].name, anchor)]
+        assert chapters[name][anchor] == 1
 
+
+def test_a_claim_leads_to_its_rule_and_to_cells_that_are_there(html: Path) -> None:
+    page, repository = soup(html / "book" / "claims.html"), CONFIG["repository"]
+    folded = {str(part["id"]): part for part in page.select("details.verdict > details")}
+    named = re.compile(rf"{re.escape(repository['url'])}/(blob|tree)/{repository['branch']}/([^#]+)(?:#L(\d+)-L(\d+))?")
+    for verdict in modules_book.first_verdicts():
+        code, cells = (folded[f"claim-{verdict.id.lower()}-{part}"] for part in ("rule", "record"))
+        links = [named.fullmatch(str(link["href"])) for link in (*code.select("a"), *cells.select("a"))]
+        assert all(links)
+        assert len(links) > 1
+        for link in filter(None, links):
+            assert (ROOT / link[2]).exists()
+            if link[1] == "blob":
+                lines = (ROOT / link[2]).read_text(encoding="utf-8").splitlines()[int(link[3]) - 1 : int(link[4])]
+                assert code.select_one("pre").get_text().split() == " ".join(lines).split()  # type: ignore[union-attr]
+        for cell in verdict.cells:
+            assert cell.path(ROOT / "results").is_file()
+            assert cell.label in cells.get_text()
+
+
+def test_claims_page_shows_rule_finding_and_reason() -> None:
     found = [
         Verdict("X1", "p2020", "Units | <b>matter</b>.", "42 %", "above 40 %", "45 %", "[41, 49]", "holds", "It is."),
-        Verdict("X2", "p2020", "More.", "up", "rises", "-1", "", "does not hold", "It falls."),
+        Verdict("X2", "q2021", "More.", "up", "rises", "-1", "", "does not hold", "It falls."),
     ]
-    text = "\n".join(modules_book.claims_markdown(found))
-    assert "2 claims: 1 holds, 1 does not hold." in text
-    assert r"| [X1](#claim-X1) | Units \| \<b\>matter\</b\>. | {bdg-success}`holds` | 45 % (\[41, 49\]) |" in text
-    for part in ("42 %", "above 40 %", "It is.", "It falls.", "(claim-X2)="):
+    text = "\n".join(modules_book.claims_markdown({"no_chapter": {"MNIST": found}}))
+    for part in ("## no\\_chapter", "{cite:t}`p2020`: 1 claim: 1 holds.", "{cite:t}`q2021`", "```{claim} X2"):
         assert part in text
+    board = BeautifulSoup(scoreboard.board({"no_chapter": {"MNIST": found, "digits": found}}), "html.parser")
+    rows = board.select("tbody tr")
+    assert [row.select("td")[0].get_text() for row in rows] == ["X1 Units | <b>matter</b>."] * 2 + ["X2 More."] * 2
+    assert [row.has_attr("data-first") for row in rows] == [True, False] * 2
+    assert [option.get_text() for option in board.select("select")[0].select("option")] == ["all", "P 2020", "Q 2021"]
+    assert board.select("b") == []
 
 
-def test_changed_rules_are_shown_with_both_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "book" / "extension")
-    import modules_book
-
+def test_changed_rules_are_shown_with_both_verdicts() -> None:
     now: dict[str, list[Verdict]] = {}
     for verdict in modules_book.verdicts():
         now.setdefault(verdict.id, []).append(verdict)
@@ -226,7 +274,7 @@ def test_changed_rules_are_shown_with_both_verdicts(monkeypatch: pytest.MonkeyPa
         assert len(rows) == len(before)
         assert (rows[0].rule, [row.verdict for row in rows]) != (change["rule"], before), change["id"]
     text = "\n".join(modules_book.changes_markdown(modules_book.verdicts()))
-    assert "**[B13](#claim-B13): holds / holds → not testable / not testable**" in text
+    assert '**<a href="claims.html#claim-b13">B13</a>: holds / holds → not testable / not testable**' in text
     assert "**N19: holds → no row of its own**" in text
 
 

@@ -8,12 +8,11 @@ import json
 import re
 import shutil
 import tempfile
-from collections import Counter
 from functools import cache
 from importlib.metadata import files
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import front
 import nbformat
@@ -23,21 +22,20 @@ from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import ReferenceRole, SphinxDirective
 
-from companion import records, study
-from companion.claims import VERDICTS, Verdict, as_csv, as_json
+import scoreboard
+from companion import records, reports, study
+from companion.claims import Verdict, as_csv, as_json
 from companion.execution import find_executed
 from companion.records import results_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sphinx.application import Sphinx
     from sphinx.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 EXECUTED = ROOT / "_executed"
-# Colours of sphinx-design; the words say the same.
-_BADGES = dict(zip(VERDICTS, ("success", "warning", "danger", "info", "muted"), strict=True))
 
 
 def read_executed(text: str) -> nbformat.NotebookNode:
@@ -104,11 +102,16 @@ def status_markdown() -> list[str]:
 
 
 @cache
+def judged() -> dict[str, dict[str, list[Verdict]]]:
+    """For every study that has a record, in the order of the chapters, its verdicts on every data set."""
+    names = [name for name in study.names() if name not in studies_without_record()]
+    found = {name: study.load(name).judge() for name in scoreboard.in_chapter_order(names)}
+    return {name: columns for name, columns in found.items() if columns}
+
+
 def verdicts() -> list[Verdict]:
     """The verdict on every claim of every study that has a record, on every data set."""
-    names = [name for name in study.names() if name not in studies_without_record()]
-    judged = [study.load(name).judge() for name in names]
-    return [row for columns in judged for rows in columns.values() for row in rows]
+    return [row for columns in judged().values() for rows in columns.values() for row in rows]
 
 
 def first_verdicts() -> list[Verdict]:
@@ -124,32 +127,25 @@ def studies_without_record() -> list[str]:
     return [name for name in study.names() if not (results_folder() / name).is_dir()]
 
 
-def claims_markdown(found: Iterable[Verdict]) -> list[str]:
-    """For each paper a count, a table of verdicts, and every claim with its rule and what was found."""
-    lines = []
-    for paper, group in groupby(found, key=lambda verdict: verdict.paper):
-        rows = list(group)
-        counts = Counter(row.verdict for row in rows)
-        summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-        lines += [f":::{{rubric}} {{cite:t}}`{paper}`", ":::", "", f"{len(rows)} claims: {summary}.", ""]
-        lines += _table(
-            ("Claim", "Statement", "Verdict", "Ours"),
-            [(f"[{row.id}](#claim-{row.id})", _text(row.statement), _badge(row), _ours(row)) for row in rows],
-        )
-        for row in rows:
-            lines += [
-                "",
-                f"(claim-{row.id})=",
-                f"**{row.id}: {_text(row.statement)}** {_badge(row)}",
-                f"- *Published:* {_text(row.published)}",
-                f"- *Rule:* {_text(row.rule)}",
-                f"- *Ours:* {_ours(row)}",
-                f"- *Why:* {_text(row.why)}",
-            ]
-            lines += [f"- *Conditions:* {_text(row.parts)}"] if row.parts else []
-            lines += [f"- *Tried:* {_text(row.tried)}"] if row.tried else []
-        lines.append("")
+def claims_markdown(found: Mapping[str, Mapping[str, Sequence[Verdict]]]) -> list[str]:
+    """For each study, with a count for each of its papers, its claims."""
+    lines: list[str] = []
+    for name, columns in found.items():
+        first = next(iter(columns.values()))
+        lines += ["", f"## {_text(_title(name))}", ""]
+        for key, group in groupby(first, key=lambda row: row.paper):
+            rows = list(group)
+            lines += [f"{{cite:t}}`{key}`: {_text(scoreboard.counts(rows))}", ""]
+            for row in rows:
+                lines += [f"```{{claim}} {row.id}", "```", ""]
     return lines
+
+
+def _title(name: str) -> str:
+    """The title of a study's chapter, or the name of a study that has none."""
+    path = ROOT / "notebooks" / f"{name}.py"
+    found = re.search(r"^# # (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.is_file() else None
+    return found[1] if found else name
 
 
 def changes_markdown(found: Iterable[Verdict]) -> list[str]:
@@ -162,7 +158,7 @@ def changes_markdown(found: Iterable[Verdict]) -> list[str]:
         for change in csv.DictReader(file):
             rows = now.get(change["id"], [])
             after = " / ".join(row.verdict for row in rows) or "no row of its own"
-            link = f"[{change['id']}](#claim-{change['id']})" if rows else change["id"]
+            link = f'<a href="claims.html#{reports.anchor(change["id"])}">{change["id"]}</a>' if rows else change["id"]
             lines += [
                 "",
                 f"**{link}: {_text(change['verdicts'])} → {_text(after)}**",
@@ -223,7 +219,34 @@ class ClaimsTable(SphinxDirective):
         notes = [
             f"The study `{name}` has no record yet: `make paper` computes it." for name in studies_without_record()
         ]
-        return _parse(self, [*claims_markdown(first_verdicts()), "", *notes])
+        return _parse(self, [*notes, "", *claims_markdown(judged())], titles=True)
+
+
+class Scoreboard(SphinxDirective):
+    """``{scoreboard}``: see `scoreboard.board`."""
+
+    def run(self) -> list[nodes.Node]:
+        found = {name: _labelled(columns) for name, columns in judged().items()}
+        return [nodes.raw("", scoreboard.board(found), format="html")]
+
+
+class Claim(SphinxDirective):
+    """``{claim} U2``: see `scoreboard.claim`; other pages link to it as ``#claim-u2``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        (id,) = self.arguments
+        (columns,) = [
+            columns for columns in judged().values() if any(r.id == id for rows in columns.values() for r in rows)
+        ]
+        html = scoreboard.claim(_labelled(columns), id)
+        return [nodes.raw("", html, format="html")]
+
+
+def _labelled(columns: Mapping[str, Sequence[Verdict]]) -> dict[str, Sequence[Verdict]]:
+    """Data sets as text for readers."""
+    return {study.label(name): rows for name, rows in columns.items()}
 
 
 class FrontPage(SphinxDirective):
@@ -270,15 +293,6 @@ def _chapters() -> list[Path]:
     return sorted((ROOT / "notebooks").glob("*.py"))
 
 
-def _badge(row: Verdict) -> str:
-    return f"{{bdg-{_BADGES[row.verdict]}}}`{row.verdict}`"
-
-
-def _ours(row: Verdict) -> str:
-    text = _text(f"{row.value} ({row.interval})" if row.interval else row.value)
-    return f"{text} *{_text(row.caveat)}*" if row.caveat else text
-
-
 def _text(text: str) -> str:
     """As Markdown that shows just this text: what claims and records say is no markup."""
     return re.sub(r"([\\`*_{}\[\]<>|$~^&!])", r"\\\1", " ".join(text.split()))
@@ -295,11 +309,12 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rows)]
 
 
-def _parse(directive: SphinxDirective, markdown: Sequence[str]) -> list[nodes.Node]:
-    """Parse Markdown on the page, so that it may hold math, references and emphasis."""
-    container = nodes.container()
-    directive.state.nested_parse(StringList(markdown, directive.get_source_info()[0]), 0, container)
-    return [container]
+def _parse(directive: SphinxDirective, markdown: Sequence[str], *, titles: bool = False) -> list[nodes.Node]:
+    """Parse Markdown on the page, so that it may hold math, references, emphasis, and maybe headings."""
+    container = nodes.Element() if titles else nodes.container()
+    source = directive.get_source_info()[0]
+    directive.state.nested_parse(StringList(markdown, source), 0, container, match_titles=titles)
+    return container.children if titles else [container]
 
 
 def _configure(app: Sphinx, config: Config) -> None:
@@ -340,11 +355,30 @@ def _own_footnotes(app: Sphinx, what: str, name: str, obj: object, options: obje
         lines[position] = re.sub(r"\[(\d+)\](?=_|\s)", rf"[#{name}-\1]", line)
 
 
+#: What docutils, MyST-NB and pandas write that a screen reader stumbles over: deprecated roles, a label that hides what
+#: the element says, headers of columns that say nothing.
+_MENDED = {
+    r' role="doc-(?:biblioentry|biblioref|endnote)"': "",
+    r'(<div) role="list"( class="citation-list">)': r"\1\2",
+    r'(<summary) aria-label="Toggle hidden content">': r"\1>",
+    r"<th(?: [^>]*)?>(\s*(?:<p>\s*</p>)?\s*)</th>": r"<td>\1</td>",
+}
+
+
+def _accessible(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: nodes.Node | None) -> None:
+    """Mend what keeps the text of a page from being read aloud."""
+    for wrong, right in _MENDED.items():
+        if "body" in context:
+            context["body"] = re.sub(wrong, right, context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the style sheet and the math script."""
     app.add_directive("status-table", StatusTable)
     app.add_directive("scaling-table", ScalingTable)
     app.add_directive("claims-table", ClaimsTable)
+    app.add_directive("scoreboard", Scoreboard)
+    app.add_directive("claim", Claim)
     app.add_directive("rule-changes", RuleChanges)
     app.add_directive("front-page", FrontPage)
     app.add_directive("primer-picture", PrimerPicture)
@@ -353,5 +387,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", _offer_notebook, priority=400)  # before the theme makes its buttons
     app.connect("build-finished", _copy_notebooks)
     app.connect("autodoc-process-docstring", _own_footnotes)
+    app.connect("html-page-context", _accessible)
     app.add_css_file("book.css")
+    app.add_js_file("pages.js", loading_method="defer")
+    app.add_js_file("scoreboard.js", loading_method="defer")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

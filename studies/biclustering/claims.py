@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from companion import claims
-from companion.claims import Finding, State, above, below, bounded, every, finding, untestable, within
+from companion.claims import Finding, Series, State, above, below, bounded, every, finding, untestable, within
 from companion.records import Results
 from modutils.statistics import Interval, mean_interval
 from studies.biclustering import cells
@@ -365,7 +365,8 @@ def _b11(of: Setting) -> Finding:
     areas = {method: area(of, f"{method}/{FORM}/mass") for method in INDEPENDENT}
     pairs = list(combinations(INDEPENDENT, 2))
     found = {pair: mean_interval(areas[pair[0]] - areas[pair[1]]) for pair in pairs}
-    conditions = {f"{a.replace('_', ' ')} and {b.replace('_', ' ')}": within(d, MARGIN) for (a, b), d in found.items()}
+    named = {f"{a.replace('_', ' ')} and {b.replace('_', ' ')}": d for (a, b), d in found.items()}
+    conditions = {name: within(difference, MARGIN) for name, difference in named.items()}
     widest = max(found.values(), key=lambda difference: abs(difference.mean))
     friedman = stats.friedmanchisquare(*areas.values()).pvalue
     friedman_nmi = stats.friedmanchisquare(
@@ -375,14 +376,14 @@ def _b11(of: Setting) -> Finding:
         np.std([values["zero"][f"{method}/{FORM}/mass"]["areas"] for values in of.values("ablate")], axis=1, ddof=1)
         for method in INDEPENDENT
     ]
-    means = ", ".join(f"{method.replace('_', ' ')} {values.mean():.3f}" for method, values in areas.items())
     return finding(
         conditions,
         f"{sum(state is True for state in conditions.values())} of {len(pairs)} pairs equivalent within ±{MARGIN}",
         f"widest difference {widest.mean:+.3f} {widest.text()}",
-        f"Areas: {means}. Standard deviation between k-means seeds on one network: {np.mean(noise):.3f}. Friedman's "
-        f"test of no difference: p = {friedman:.2g}, for NMI {friedman_nmi:.2g}. Integrated gradients are left out: "
-        "here they equal DeepLIFT by algebra.",
+        f"Standard deviation between k-means seeds on one network: {np.mean(noise):.3f}. Friedman's test of no "
+        f"difference: p = {friedman:.2g}, for NMI {friedman_nmi:.2g}. Integrated gradients are left out: here they "
+        "equal DeepLIFT by algebra.",
+        series=Series("Difference of areas", named, bars=(-MARGIN, 0, MARGIN)),
         part=len(pairs),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from companion.claims import State, bounded
+from companion.claims import Series, State, bounded
 from companion.records import Results
 from modutils import statistics
 from modutils.statistics import Interval, mean_interval
@@ -182,9 +182,9 @@ def welch(trained: np.ndarray, untrained: np.ndarray) -> Interval:
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def listed(numbers: Sequence[float], form: str = "+.3f") -> str:
-    """A number for each measure, as text."""
-    return ", ".join(f"{name} {number:{form}}" for name, number in zip(SHORT, numbers, strict=True))
+def series(what: str, found: Sequence[Interval], form: str = "+.3f", *, bars: tuple[float, ...] = (0.0,)) -> Series:
+    """An interval for each measure, to be drawn."""
+    return Series(what, dict(zip(SHORT, found, strict=True)), form, bars)
 
 
 def trained_on(of: Evidence, words: Callable[[dict[str, np.ndarray]], str]) -> str:

@@ -14,9 +14,9 @@ from studies.upstream_downstream.evidence import (
     Evidence,
     at_epoch,
     by_measure,
-    listed,
     mean,
     met,
+    series,
     strength,
     trained_on,
     welch,
@@ -48,7 +48,8 @@ def _u1(of: Evidence) -> Finding:
         conditions,
         f"{met(conditions)} of 8 measures rise; × {factors.min():.2f} to × {factors.max():.2f}",
         f"smallest gain {smallest.mean:.3f} {smallest.text()}",
-        f"Q at the strongest over Q without dropout: {listed(factors, '.2f')}.",
+        "The factor is Q at the strongest over Q without dropout.",
+        series=series("Gain of Q", gains),
         part=5,
     )
 
@@ -139,7 +140,8 @@ def _u4(of: Evidence) -> Finding:
         conditions,
         f"larger in layer 1 for {met(conditions)} of 8 measures, in layer 2 for {less}",
         f"clearest {clearest.mean:+.3f} {clearest.text()}",
-        f"Gain in layer 1 minus gain in layer 2: {listed([found.mean for found in differences])}.",
+        "A dot to the right of the line has gained more in layer 1.",
+        series=series("Gain in layer 1 minus gain in layer 2", differences),
     )
 
 
@@ -162,9 +164,8 @@ def _u5(of: Evidence) -> Finding:
         conditions,
         f"within ±1 for {met(conditions)} of 8 measures",
         f"largest change {largest.mean:+.2f} {largest.text()}",
-        "Change of the effective number of modules along the curve: "
-        + listed([found.mean for found in changes], "+.2f")
-        + ".",
+        "From no dropout to the strongest, along a line through the curve.",
+        series=series("Change of the effective number of modules", changes, "+.2f", bars=(-1, 0, 1)),
         part=4,
     )
 
@@ -189,7 +190,8 @@ def _u6(of: Evidence) -> Finding:
         conditions,
         f"{met(conditions)} of 8 measures rise",
         f"weakest rank correlation {lowest.mean:+.2f} {lowest.text()}",
-        f"Peak gain of Q: {listed(gain)}.",
+        f"Peak gain of Q: {gain.min():+.3f} to {gain.max():+.3f}.",
+        series=series("Rank correlation of Q with strength", slopes, "+.2f"),
         part=4,
     )
 
@@ -212,8 +214,8 @@ def _u7(of: Evidence) -> Finding:
         conditions,
         f"peak gains within ±0.05 of each other for {met(conditions)} of 8 measures",
         f"largest difference {largest.mean:+.3f} {largest.text()}",
-        f"Peak gain by L1 minus by L2: {listed([found.mean for found in differences])}. Mean peak gain: L1 "
-        f"{np.nanmean(l1):+.3f}, L2 {np.nanmean(l2):+.3f}, dropout {np.nanmean(dropout):+.3f}.",
+        f"Mean peak gain: L1 {np.nanmean(l1):+.3f}, L2 {np.nanmean(l2):+.3f}, dropout {np.nanmean(dropout):+.3f}.",
+        series=series("Peak gain by L1 minus by L2", differences, bars=(-0.05, 0, 0.05)),
         holds=6,
         part=4,
     )
@@ -280,7 +282,8 @@ def _u10(of: Evidence) -> Finding:
         conditions,
         f"above, by at most 0.03, for {met(conditions)} of 8 measures",
         f"largest difference {extreme.mean:+.4f} {extreme.text()}",
-        f"In standard deviations of {len(fresh)} untrained networks: {listed(z, '+.1f')}.",
+        f"In standard deviations of {len(fresh)} untrained networks these are {min(z):+.1f} to {max(z):+.1f}.",
+        series=series("Q of plain trained networks minus untrained", differences, bars=(0, 0.03)),
         holds=6,
         part=3,
     )

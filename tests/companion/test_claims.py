@@ -117,6 +117,8 @@ def test_a_verdict_says_how_much_is_recorded_of_what_was_planned(results: Result
         {"trained": (3, 3), "double": (3, 6)},
         {},
     ]
+    assert [len(row.cells) for row in rows] == [3, 3, 6, 0]
+    assert {cell.stage for cell in rows[0].cells} == {"double"}
     assert [row.missing for row in rows] == ["double 3 of 6", "", "double 3 of 6", ""]
     assert [row.caveat for row in rows] == ["recorded: double 3 of 6", "", "recorded: double 3 of 6", ""]
     assert {row.state for row in rows} == {"current"}
@@ -155,7 +157,7 @@ def test_evidence_is_made_anew_for_every_claim(results: Results) -> None:
 
 FIELDS = [
     "id", "paper", "dataset", "statement", "published", "rule", "value", "interval", "n", "verdict", "conditions",
-    "why", "tried", "stages", "state",
+    "series", "why", "tried", "stages", "state",
 ]  # fmt: skip
 
 
@@ -176,6 +178,7 @@ def test_verdicts_for_machines(results: Results) -> None:
         "n": {"trained": {"recorded": 3, "planned": 3}, "double": {"recorded": 3, "planned": 6}},
         "verdict": "holds",
         "conditions": "",
+        "series": "",
         "why": "It is.",
         "tried": "",
         "stages": ["trained", "double"],

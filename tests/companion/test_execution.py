@@ -197,8 +197,9 @@ def test_the_book_refuses_a_run_with_other_parameters(chapter: Path, tmp_path: P
 
 def test_the_reader_of_the_book_names_the_chapter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(ROOT / "book" / "extension")
-    import modules_book
     from sphinx.errors import ExtensionError
+
+    import modules_book
 
     monkeypatch.setattr(modules_book, "EXECUTED", tmp_path)
     text = (ROOT / "notebooks" / "biclustering.py").read_text(encoding="utf-8")

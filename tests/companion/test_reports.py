@@ -9,9 +9,10 @@ import pytest
 from bs4 import BeautifulSoup
 
 from companion import records, reports, sweeps
-from companion.claims import Verdict
+from companion.claims import Series, State, Verdict
 from companion.records import Cell, Results
 from conftest import Toy
+from modutils.statistics import Interval
 
 
 def _verdict(id: str, verdict: str = "holds") -> Verdict:
@@ -24,6 +25,11 @@ def test_verdicts_side_by_side() -> None:
     assert [cell.text for cell in soup.find_all("th")] == ["Claim of the paper", "MNIST", "Fashion"]
     assert soup.find_all("td")[0].text == "B1 A < B"
     assert "○ does not hold" in soup.find_all("td")[2].text
+    # Its row is the claim's anchor, unless the claim has another place on the page, to which it leads.
+    assert [row.get("id") for row in soup.select("tbody tr")] == ["claim-b1"]
+    elsewhere = BeautifulSoup(reports.verdict_table({"MNIST": [_verdict("B1")]}, linked=True), "html.parser")
+    assert [row.get("id") for row in elsewhere.select("tbody tr")] == [None]
+    assert [link["href"] for link in elsewhere.select("a")] == ["#claim-b1"]
     with pytest.raises(ValueError, match="lists of different claims"):
         reports.verdict_table({"a": [_verdict("B1")], "b": [_verdict("B2")]})
 
@@ -43,6 +49,46 @@ def test_one_claim_with_its_rule() -> None:
     assert "conditions" not in reports.verdict_box({"MNIST": [replace(row, verdict="holds")]}, "B1")
     with pytest.raises(ValueError, match="id='B9' is no claim; there are B1"):
         reports.verdict_box({"MNIST": [_verdict("B1")]}, "B9")
+
+
+def test_a_claim_is_one_line_until_it_is_unfolded() -> None:
+    rows = {"MNIST": [_verdict("B1")], "digits": [_verdict("B1", "undecided")]}
+    box = BeautifulSoup(reports.verdict_box(rows, "B1", links={"the rule": "x.html#y"}), "html.parser").details
+    assert box is not None
+    assert box["id"] == "claim-b1"
+    assert box.get("open") is None
+    assert box.summary is not None
+    assert box.summary.get_text(" ", strip=True) == "B1: A < B MNIST ● holds digits ? undecided"
+    assert [link["href"] for link in box.select("a")] == ["x.html#y"]
+    # Reasons for the first data set, or for all.
+    assert box.get_text().count("because") == 1
+    assert reports.verdict_box(rows, "B1", reasons=None).count("because") == 2
+
+
+def test_many_numbers_are_drawn_and_not_listed() -> None:
+    values: dict[str, float | Interval]
+    values = {"a < b": Interval(0.5, 0.4, 0.6, 9), "c": Interval(-0.5, -0.7, -0.3, 9), "d": Interval(0.1, -0.1, 0.3, 9)}
+    series = Series(
+        "Gain", {**values, "e": 0.25, "f": Interval(0.0, float("nan"), float("nan"), 1)}, "+.2f", (0.0, 0.2)
+    )
+    states: dict[str, State] = {"a < b": True, "c": False, "d": None}
+    row = replace(_verdict("B1", "holds in part"), series=series, states=states, conditions="1 of 3 conditions: a < b")
+    soup = BeautifulSoup(reports.verdict_box({"MNIST": [row]}, "B1"), "html.parser")
+    drawing = soup.svg
+    assert drawing is not None
+    assert drawing["aria-label"] == "Gain: a < b +0.50, c -0.50, d +0.10, e +0.25, f +0.00"
+    texts = [text.get_text() for text in drawing.select("text")]
+    assert texts == ["0", "0.2", "a < b", "+0.50", "c", "−0.50", "d", "+0.10", "e", "+0.25", "f", "+0.00"]
+    # Further right is more; met is filled, open is half a dot, not met a ring.
+    places = [float(str(dot["cx"])) for dot in drawing.select("circle")]
+    assert places[1] < places[4] < places[2] < places[3] < places[0]
+    assert [dot["fill"] for dot in drawing.select("circle")] == ["currentColor", "none", "none", *["currentColor"] * 2]
+    assert len(drawing.select("path")) == 2 + 1 + 3
+    assert "with 95 % intervals; condition met by 1 (filled), open for 1 (half), not met by 1 (ring)." in soup.text
+    assert "conditions" not in soup.text
+    # A condition that is not drawn is said.
+    said = replace(row, states=states | {"another": True})
+    assert "1 of 3 conditions" in reports.verdict_box({"MNIST": [said]}, "B1")
 
 
 def test_texts_are_no_markup(tmp_path: Path) -> None:
