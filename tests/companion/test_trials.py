@@ -96,6 +96,7 @@ def test_outcomes_are_drawn_alike_every_time(tmp_path: Path, monkeypatch: pytest
 def test_the_command_runs_the_trials_of_a_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    kept = trials.read()
     monkeypatch.setattr(trials, "path", lambda: tmp_path / "trials.json")
     monkeypatch.setattr(trials, "outcome", partial(trials.outcome, times=1))
     assert main(["trials", "neural_sculpting"]) == 0
@@ -103,6 +104,8 @@ def test_the_command_runs_the_trials_of_a_study(
     assert first.startswith("N14  null: holds 0 of 1")
     assert second.startswith("     null: holds 0 of 1")
     assert list(trials.read()) == ["N14", "N25"]
+    for id, found in trials.read().items():  # the whole way gives what is kept
+        assert all(kept[id]["whole"][which].startswith(found["whole"][which]) for which in ("null", "planted")), id
 
 
 def test_a_verdict_says_how_its_rule_was_tried() -> None:
