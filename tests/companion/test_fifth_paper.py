@@ -89,16 +89,18 @@ def test_from_run_through_claims_to_a_page(tree: Path) -> None:
     _command(tree, "jupyter-book", "build", "--all", ".", "-W", "-n", "--keep-going")
     page, chapter = _page(tree, "notebooks/cliques")
     assert "In short: of 2 claim, 2 holds: " + HOSTILE in chapter
-    assert "Claim X1: Cliques are found <as they are>" in chapter
-    assert f"Claim X2: {HOSTILE}" in chapter
+    assert "X1: Cliques are found <as they are>" in chapter
+    assert f"X2: {HOSTILE}" in chapter
     for part in (f"{HOSTILE}: ● holds {HOSTILE} ({HOSTILE})", f"Rule: {HOSTILE}", f"Scale “paper” on {HOSTILE}, "):
         assert part in chapter, part
     scores, scoreboard = _page(tree, "book/claims")
     assert "2 claims: 2 holds." in scoreboard
     assert "Tried: on a null (many edges in both) holds 0 of 20, does not hold 20; on a planted positive" in scoreboard
-    cells = [" ".join(cell.get_text().split()) for cell in scores.select("tbody tr:nth-of-type(2) td")]
-    assert cells == ["X2", HOSTILE, "holds", f"{HOSTILE} ({HOSTILE})"]
-    for name in ("Published: ", "Rule: ", "Why: ", "X2: "):
+    cells = [" ".join(cell.get_text(" ").split()) for cell in scores.select("tbody tr:nth-of-type(2) td")]
+    assert cells == [f"X2 {HOSTILE}", HOSTILE, "● holds", f"{HOSTILE} {HOSTILE}", "rule record"]
+    assert "def _x2(of: Results)" in scoreboard
+    assert "results/cliques/search, 12 of 12 cells" in scoreboard
+    for name in ("Published: ", "Rule: ", "X2: "):
         assert f"{name}{HOSTILE}" in scoreboard, name
     status, how = _page(tree, "book/status")
     assert f"note = {HOSTILE!r}" in how
