@@ -46,8 +46,11 @@ class Evidence:
 
     def recorded(self, family: str, delta: float) -> dict[int, Found]:
         """What is recorded of all networks of a family and δ, by seed."""
-        found = self.results.recorded("contest", family=family, dataset=self.dataset, groups=self.groups, delta=delta)
-        return {cell.params["seed"]: record.values for cell, record in found}
+        if (family, delta) not in self._kept:
+            of = {"family": family, "dataset": self.dataset, "groups": self.groups, "delta": delta}
+            found = self.results.recorded("contest", **of)
+            self._kept[family, delta] = {cell.params["seed"]: record.values for cell, record in found}
+        return self._kept[family, delta]
 
     def networks(self, family: str, delta: float) -> dict[int, Found]:
         """The same of those that learned, by the rule of `cells.LEARNED` on every head."""
