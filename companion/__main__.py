@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import json
 import logging
 import math
@@ -11,7 +12,7 @@ import signal
 import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tqdm import tqdm
 
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_verify(commands)
     _add_claims(commands)
     _add_trials(commands)
+    _add_crate(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -104,11 +106,19 @@ def _add_run(commands: Any) -> None:
     _add_stages(parser)
     parser.add_argument("--dask", metavar="ADDRESS", help="address of a dask scheduler, instead of processes here")
     parser.add_argument("--output", type=Path, help="folder for the records (default: results/)")
+    parser.add_argument(
+        "--method",
+        metavar="MODULE:FUNCTION",
+        help="record nothing, but score a function of yours on the study's networks",
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
     from companion import records, sweeps
 
+    if options.method is not None:
+        _score(options)
+        return
     cells = _plan(options)
     folder = options.output or records.results_folder()
     print(f"{len(cells)} cells at scale {options.scale}; records go to {folder}", flush=True)
@@ -120,6 +130,35 @@ def _run(options: argparse.Namespace) -> None:
         print(f"{kept} of {len(cells)} cells are recorded in {folder}; run again to go on", file=sys.stderr)
         raise
     print(f"{done} cells computed, {len(cells) - done} were there")
+
+
+def _score(options: argparse.Namespace) -> None:
+    """Score somebody's method, in a study that does such."""
+    from companion import records
+
+    able = [one for one in _studies(options) if one.score is not None]
+    if not options.study or not able:
+        wanted = "name the study" if not options.study else f"study={options.study!r} scores no methods"
+        raise ValueError(f"--method {options.method}: {wanted}")
+    method, folder = _function(options.method), options.output or records.results_folder()
+    for one in able:
+        assert one.score is not None
+        print(one.score(method, options.scale, folder, progress=sys.stderr.isatty()))
+
+
+def _function(text: str) -> Callable[..., Any]:
+    """The function that ``module:function`` names; modules are looked for in the present folder first."""
+    module, _, name = text.partition(":")
+    sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"--method {text!r} is no MODULE:FUNCTION that can be imported here: {error}") from error
+    finally:
+        sys.path.remove("")
+    if not callable(found):
+        raise ValueError(f"--method {text!r} is {type(found).__name__}; a function is needed")
+    return cast("Callable[..., Any]", found)
 
 
 @contextmanager
@@ -277,7 +316,22 @@ def _trials(options: argparse.Namespace) -> None:
         found = trials.run(study)
         trials.write(found)
         for id, one in found.items():
-            print(f"{id:4} null: {trials.counted(one['null'])}; planted: {trials.counted(one['planted'])}", flush=True)
+            for name, own in ((id, one), ("", one.get("whole"))):  # the whole way stands below the decision alone
+                if own:
+                    words = f"null: {trials.counted(own['null'])}; planted: {trials.counted(own['planted'])}"
+                    print(f"{name:4} {words}", flush=True)
+
+
+def _add_crate(commands: Any) -> None:
+    parser = commands.add_parser("crate", help="write RO-Crate metadata into the folder of the records")
+    parser.add_argument("--output", type=Path, help="folder of the records (default: results/)")
+    parser.set_defaults(run=_crate)
+
+
+def _crate(options: argparse.Namespace) -> None:
+    from companion import crate
+
+    print(crate.write(options.output))
 
 
 def _with(dataset: str | None, options: argparse.Namespace) -> list[Study]:

@@ -32,8 +32,8 @@ from traitlets.config import Config
 import modutils
 from companion import records
 from companion.fingerprint import OURS
+from companion.reading import FOR_PAGE
 from companion.records import ROOT, RecordError, form
-from companion.study import FOR_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -248,7 +248,7 @@ def _read(source: Path) -> str:
 def _prepare(text: str, folder: Path) -> Path:
     """Write the script as an ipynb file, the only form that papermill reads."""
     notebook = jupytext.reads(text, fmt="py:percent")
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     prepared = folder / "prepared.ipynb"
     nbformat.write(notebook, prepared)
     return prepared

@@ -8,7 +8,7 @@ import pkgutil
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,11 @@ from IPython.display import HTML, Markdown
 
 from companion import claims, records, reports, sweeps, trials
 from companion.claims import Claim, Verdict
+from companion.reading import FOR_PAGE, glue
 from companion.records import Cell, RecordError, Results
 from companion.trials import Trial
 from companion.workers import Processes
 from modutils import data
-
-#: Set in the kernel of a chapter that is executed for a page, where a progress bar would stay for ever.
-FOR_PAGE = "MODUTILS_FOR_PAGE"
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,9 @@ class Study:
         What each stage does, in words.
     trials : mapping
         For each claim how its rule is tried, or why it is not.
+    score : callable, optional
+        ``score(method, scale, folder, progress=...)`` scores a function of a reader on the study's networks, beside
+        what is recorded in the folder, and gives a text.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Study:
     claims: Iterable[Claim]
     stages: Mapping[str, str]
     trials: Mapping[str, Trial | str] = field(default_factory=dict)
+    score: Callable[..., str] | None = None
 
     def results(self, scale: str = "paper", folder: Path | None = None) -> Results:
         """The records of a scale's plan, in the committed record or in another folder; an unknown scale is an error."""
@@ -170,19 +172,26 @@ class Chapter:
         return HTML(reports.durations(self.results, self.study.stages))
 
     def glue(self) -> None:
-        """Make counts, verdicts, values and the name of the data set available to the text of the page."""
-        from myst_nb import glue
+        """Make counts, verdicts, values and the name of the data set available to text and captions."""
+        _glue(next(iter(self.verdicts.values())), label(self.datasets[0]), caption=True)
 
-        rows = next(iter(self.verdicts.values()))
-        counts = Counter(row.verdict for row in rows)
-        glue("n-claims", counts.total(), display=False)
-        keys = ("holds", "in-part", "not", "undecided", "untestable")
-        for key, verdict in zip(keys, claims.VERDICTS, strict=True):
-            glue(f"n-{key}", counts[verdict], display=False)
-        for row in rows:
-            glue(f"{row.id}-verdict", row.verdict, display=False)
-            glue(f"{row.id}-value", row.value, display=False)
-        glue("dataset", label(self.datasets[0]), display=False)
+
+def glue_record(study: Study) -> None:
+    """As :meth:`Chapter.glue`, at paper scale and for text alone: for what a chapter says before it computes."""
+    results = study.results()
+    dataset = next(cell.params["dataset"] for cell in results.cells if "dataset" in cell.params)
+    _glue(next(iter(study.judge(results=results).values())), label(dataset), caption=False)
+
+
+def _glue(rows: Sequence[Verdict], dataset: str, *, caption: bool) -> None:
+    counts = Counter(row.verdict for row in rows)
+    keys = ("holds", "in-part", "not", "undecided", "untestable")
+    found = {"n-claims": counts.total(), "dataset": dataset}
+    found |= {f"n-{key}": counts[verdict] for key, verdict in zip(keys, claims.VERDICTS, strict=True)}
+    for row in rows:
+        found |= {f"{row.id}-verdict": row.verdict, f"{row.id}-value": row.value}
+    for name, value in found.items():
+        glue(name, value, caption=caption)
 
 
 def _links(id: str) -> dict[str, str]:

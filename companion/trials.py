@@ -40,6 +40,8 @@ class Trial:
         Draws of each.
     note : callable, optional
         Gives a sentence with what else is worth knowing of the numbers.
+    whole : Trial, optional
+        Of the whole way, from networks or matrices to the verdict, where the trial itself is of the decision alone.
     """
 
     null: str
@@ -47,6 +49,7 @@ class Trial:
     run: Callable[[Any, np.random.Generator, bool], str]
     times: int = 200
     note: Callable[[], str] | None = None
+    whole: Trial | None = None
 
 
 def outcome(id: str, trial: Trial, evidence: Any, *, times: int | None = None) -> dict[str, str]:
@@ -63,13 +66,18 @@ def outcome(id: str, trial: Trial, evidence: Any, *, times: int | None = None) -
     return found
 
 
-def run(study: Study) -> dict[str, dict[str, str]]:
-    """The outcome of every trial of a study, on the first data set of its record."""
-    evidence = next(iter(study.evidence(study.results(), "paper").values()))()
+def run(study: Study) -> dict[str, Any]:
+    """The outcome of every trial of a study, on the first data set of its record, ``whole`` that of the whole way."""
     tried = {id: trial for id, trial in study.trials.items() if isinstance(trial, Trial)}
-    return {
-        id: outcome(id, trial, evidence) | ({"note": trial.note()} if trial.note else {}) for id, trial in tried.items()
-    }
+    if not tried:
+        return {}
+    evidence = next(iter(study.evidence(study.results(), "paper").values()))()
+
+    def of(id: str, trial: Trial) -> dict[str, Any]:
+        found = outcome(id, trial, evidence) | ({"note": trial.note()} if trial.note else {})
+        return found | ({"whole": of(f"{id} whole", trial.whole)} if trial.whole else {})
+
+    return {id: of(id, trial) for id, trial in tried.items()}
 
 
 def path() -> Path:
@@ -77,21 +85,21 @@ def path() -> Path:
     return records.results_folder() / "trials.json"
 
 
-_check = fastjsonschema.compile(
-    {
+def _schema(**more: Any) -> dict[str, Any]:
+    return {
         "type": "object",
-        "additionalProperties": {
-            "type": "object",
-            "properties": {"note": {"type": "string"}}
-            | {name: {"type": "string", "pattern": "^[0-4]+$"} for name in ("null", "planted")},
-            "required": ["null", "planted"],
-            "additionalProperties": False,
-        },
+        "properties": {"note": {"type": "string"}}
+        | {name: {"type": "string", "pattern": "^[0-4]+$"} for name in ("null", "planted")}
+        | more,
+        "required": ["null", "planted"],
+        "additionalProperties": False,
     }
-)
 
 
-def read() -> dict[str, dict[str, str]]:
+_check = fastjsonschema.compile({"type": "object", "additionalProperties": _schema(whole=_schema())})
+
+
+def read() -> dict[str, Any]:
     """Outcomes by claim, of all studies; none if there is no file.
 
     Raises
@@ -101,25 +109,30 @@ def read() -> dict[str, dict[str, str]]:
     """
     if not path().is_file():
         return {}
-    found: dict[str, dict[str, str]] = records.read_json(path(), _check, "has no outcomes of trials", "restore it")
+    found: dict[str, Any] = records.read_json(path(), _check, "has no outcomes of trials", "restore it")
     return found
 
 
-def write(found: Mapping[str, Mapping[str, str]]) -> None:
+def write(found: Mapping[str, Mapping[str, Any]]) -> None:
     """Keep these outcomes, and those of other claims that are kept already."""
     kept = read() | {id: dict(one) for id, one in found.items()}
     path().write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n", encoding="utf-8")
 
 
-def in_words(id: str, trial: Trial | str | None, found: Mapping[str, Mapping[str, str]]) -> str:
+def in_words(id: str, trial: Trial | str | None, found: Mapping[str, Mapping[str, Any]]) -> str:
     """What a rule gave in its trial, or why there is none."""
     if not isinstance(trial, Trial):
         return trial or ""
     if id not in found:
         return "not yet: python -m companion trials"
+    whole = f" The whole way: {_words(trial.whole, found[id]['whole'])}" if trial.whole and "whole" in found[id] else ""
+    return _words(trial, found[id]) + whole
+
+
+def _words(trial: Trial, found: Mapping[str, str]) -> str:
     return (
-        f"on a null ({trial.null}) {counted(found[id]['null'])}; "
-        f"on a planted positive ({trial.planted}) {counted(found[id]['planted'])}. {found[id].get('note', '')}"
+        f"on a null ({trial.null}) {counted(found['null'])}; "
+        f"on a planted positive ({trial.planted}) {counted(found['planted'])}. {found.get('note', '')}"
     ).strip()
 
 

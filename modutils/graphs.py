@@ -183,13 +183,45 @@ def layer_sizes(weights: Sequence[Any]) -> list[int]:
     return [np.shape(weights[0])[1], *(np.shape(block)[0] for block in weights)]
 
 
+def by_layer(labels: Any, weights: Sequence[Any]) -> list[Any]:
+    """What a graph of all layers has for each of its nodes, such as clusters, as one array for each layer.
+
+    Parameters
+    ----------
+    labels : array or Tensor, shape (nodes, ...)
+        In the order of `weight_graph`, as `modutils.spectral.layered_clusters` gives it.
+    weights : sequence of arrays or tensors, shapes (out, in)
+        The weights that joined the nodes.
+
+    Returns
+    -------
+    list of arrays or tensors, shapes (units, ...)
+        From the lowest layer up; parts of what was given.
+
+    Raises
+    ------
+    ValueError
+        Weights that do not fit together, or another number of nodes.
+
+    Examples
+    --------
+    >>> by_layer(np.arange(9), [np.zeros((3, 4)), np.zeros((2, 3))])
+    [array([0, 1, 2, 3]), array([4, 5, 6]), array([7, 8])]
+    """
+    sizes = layer_sizes(checked_weights(weights))
+    nodes = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    if len(nodes) != sum(sizes):
+        raise ValueError(f"labels has {len(nodes)} nodes; the layers of weights have {' + '.join(map(str, sizes))}")
+    return [nodes[end - size : end] for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True)]
+
+
 def correlation_graph(activations: Any, kind: str = "spearman") -> Any:
     """Adjacency matrix of units joined by the squares of the correlations between their activations.
 
     Parameters
     ----------
     activations : array or Tensor, shape (N, units)
-        Of N ≥ 2 samples; units of any layers side by side.
+        Of N ≥ 2 samples. Units of several layers stand side by side: the graph then joins units of different layers.
     kind : {"spearman", "pearson"}
         Correlation of ranks (ties get their mean rank) or of values.
 

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import pdist
 
 from modutils import _check
 
@@ -34,6 +35,7 @@ __all__ = [
     "cluster_layer",
     "condense",
     "condensed_sizes",
+    "cut_layer",
     "detect_modules",
     "merge_clusters",
     "reach",
@@ -172,7 +174,7 @@ def cluster_layer(features: Any, *, modularity_threshold: float = -0.2, n_target
         Q(k) = Σ_c [ Σ_{i,j∈c} E_ij − (Σ_{i∈c} Σ_j E_ij)² ],
 
     rounded to 8 decimals; if all units are the same, Q = 0. The lower, the closer are the units of a cluster. The
-    lowest Q among k = 2 ... n − 1 wins, the largest k among equals; for n = 2, k = 2.
+    lowest Q among k = 2 ... n − 1 wins, the largest k among equals; for n = 2, k = 2. (`cut_layer` takes a k instead.)
 
     Two tests may overrule this, if k is 2 or n − 1 or Q is above the threshold, and always for n = 2. They ask whether
     two reach vectors, with k₁ and k₂ ones, share more of them (k₁₂) than chance would have it: e = k₁k₂ / N with the
@@ -240,6 +242,42 @@ def cluster_layer(features: Any, *, modularity_threshold: float = -0.2, n_target
         elif z_separate >= 0:
             k, reason = n, "all separate"
     return LayerClusters(_cut(tree, k), k, float(q_by_k[k - 1]), reason, q_by_k)
+
+
+def cut_layer(features: Any, k: int) -> np.ndarray:
+    """Cluster the units of one layer by what they reach, into so many clusters.
+
+    The tree of `cluster_layer`, cut into k clusters whatever its modularity.
+
+    Parameters
+    ----------
+    features : array of 0/1 or bool, shape (n, m)
+        As in `cluster_layer`.
+    k : int
+        From 1 to n.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        0, 1, ... in the order of first appearance.
+
+    Raises
+    ------
+    ValueError
+        As `cluster_layer`; or k out of range.
+
+    Examples
+    --------
+    >>> cut_layer([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]], 3)
+    array([0, 0, 1, 2])
+    """
+    reached = _check.binary("features", features)
+    if not (rows := reached.any(axis=1)).all():
+        raise ValueError(f"features[{rows.argmin()}] is all zero; drop the units that reach nothing, see condense")
+    _check.count("k", k, 1, len(reached))
+    if k == len(reached):
+        return np.arange(k)
+    return _cut(linkage(np.round(pdist(reached.astype(float), "cosine"), _DECIMALS), "average"), k)
 
 
 def merge_clusters(masks: Sequence[Any], clusters: Sequence[Any], *, threshold: float = 0.9) -> list[np.ndarray]:

@@ -44,6 +44,7 @@ __all__ = [
     "prune_units",
     "sculpt",
     "sparsest",
+    "tied",
     "train",
     "unit_scores",
 ]
@@ -373,10 +374,18 @@ def sculpt(
     return found
 
 
+def tied(runs: Sequence[Sculpted]) -> list[int]:
+    """Places of all runs with the lowest density, in order; empty if all have failed.
+
+    Often there are several, with different modules: which of them counts decides what is reported.
+    """
+    lowest = min((run.density for run in runs if not run.failed), default=None)
+    return [place for place, run in enumerate(runs) if not run.failed and run.density == lowest]
+
+
 def sparsest(runs: Sequence[Sculpted]) -> int:
     """Place of the run with the lowest density, the first of equals; −1 if all have failed."""
-    left = [(run.density, place) for place, run in enumerate(runs) if not run.failed]
-    return min(left)[1] if left else -1
+    return next(iter(tied(runs)), -1)
 
 
 class _How(NamedTuple):

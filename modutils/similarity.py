@@ -40,6 +40,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -516,18 +517,19 @@ def _by_autograd(
 def _covariance_of_layer(
     model: nn.Module, layer: nn.Module, inputs: Tensor, units: str, where: Tensor, batch_size: int
 ) -> Similarity:
-    """In two passes; at every position relative to the mean there."""
+    """In two passes, or one if a single batch holds all; at every position relative to the mean there."""
 
-    def values() -> Iterator[Tensor]:
-        for _, x in batches(model, inputs, batch_size):
+    def values(skip: int = 0) -> Iterator[Tensor]:
+        for _, x in islice(batches(model, inputs, batch_size), skip, None):
             value = _by_position(value_of(model, layer, x), units)
             _refuse_infinite(value, value)
             yield value[..., where.to(value.device)].double()
 
-    origin = next(values())[0]  # so that the centred value of a constant unit is exactly zero
-    mean = sum((value - origin).sum(0) for value in values()) / len(inputs)
+    first = next(values())
+    origin = first[0]  # so that the centred value of a constant unit is exactly zero
+    mean = sum((value - origin).sum(0) for value in chain([first], values(1))) / len(inputs)
     total = _zeros(origin[None])
-    for value in values():
+    for value in chain([first], values(1)):
         rows = (value - origin - mean).movedim(-1, 1).flatten(0, 1)
         _add_grams(total, rows[:, None])
     return _mean(total, len(inputs) * len(where))

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import prune as reparametrised
 from tqdm import tqdm
 
 from modutils import _storage
@@ -259,8 +261,8 @@ def prune(
 
     Magnitude pruning along a cubic schedule (Zhu & Gupta 2017, equation 1): after step t of T the share of zeros in the
     weights of every linear and convolutional layer is sparsity + (start − sparsity)(1 − t / T)³, rounded to a number of
-    weights. A weight that is zero stays zero; of weights of equal size the first in the layer go first. Biases are left
-    alone.
+    weights. A weight that was set to zero stays zero; of weights of equal size the first in the layer go first. Biases
+    are left alone. For a network some of whose weights are zero before, see :func:`prune_further`.
 
     Parameters
     ----------
@@ -317,6 +319,56 @@ def prune(
         model, images, labels, optimizer,
         epochs=epochs, batch_size=batch_size, seed=seed, hooks=hooks, execution=execution,
     )  # fmt: skip
+
+
+def prune_further(model: nn.Module, images: Tensor, labels: Tensor, **options: Any) -> list[np.ndarray]:
+    """Prune a network some of whose weights are zero already, such as one with masks of `torch.nn.utils.prune`.
+
+    It is :func:`prune`, but what is zero at the start stays zero and counts as pruned. Layers whose weights are masked
+    by `torch.nn.utils.prune` come out so, with the new masks.
+
+    Parameters
+    ----------
+    model, images, labels, options
+        As for :func:`prune`.
+
+    Returns
+    -------
+    list of ndarray of bool
+        Where the weights of each linear and convolutional layer differ from zero, in the order of the layers and of the
+        shape of their weights. Those of linear layers are what `modutils.hierarchy` takes.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`prune`.
+
+    Examples
+    --------
+    >>> net = nn.Linear(4, 2)
+    >>> _ = reparametrised.custom_from_mask(net, "weight", torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1]]))
+    >>> masks = prune_further(net, torch.rand(20, 4), torch.arange(20) % 2, epochs=1, sparsity=0.75)
+    >>> int(masks[0].sum()), bool(masks[0][0, 2:].any())
+    (2, False)
+    """
+    layers = [part for part in model.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    masked = [layer for layer in layers if hasattr(layer, "weight_mask")]
+    for layer in masked:
+        reparametrised.remove(layer, "weight")
+    # Without a gradient Adam leaves a weight where it is.
+    kept = [(layer.weight, layer.weight.detach() != 0) for layer in layers]
+    hooks = [weight.register_hook(lambda slope, mask=mask: slope * mask.to(slope)) for weight, mask in kept]
+    try:
+        prune(model, images, labels, **options)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    with torch.no_grad():
+        found = [layer.weight != 0 for layer in layers]
+        for layer, mask in zip(layers, found, strict=True):
+            if layer in masked:
+                reparametrised.custom_from_mask(layer, "weight", mask)
+    return [mask.cpu().numpy() for mask in found]
 
 
 def _check_rates(*, learning_rate: float, **others: float) -> None:

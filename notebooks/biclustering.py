@@ -7,7 +7,7 @@
 #       format_name: percent
 #       format_version: '1.3'
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -15,26 +15,37 @@
 # %% [markdown]
 # # Biclustering task-specific hidden units
 #
-# A hidden layer answers every image with hundreds of numbers. Do its units work alone, or in groups? {cite:t}`lu2019checking`
+# A hidden layer answers every image with hundreds of numbers. Do its units work alone, or in groups? [Lu and Ester (2019)](https://openreview.net/forum?id=HJghQ7YU8H)
 # ask whether a trained network falls into *functional modules*: groups of units that work together for the same kind of image.
 #
-# Their idea has three steps, shown in {numref}`fig-idea`. Take a trained network and pick one hidden layer. Score how much each
+# Their idea has three steps, shown in [Figure idea](#fig-idea). Take a trained network and pick one hidden layer. Score how much each
 # unit of the layer contributes to the prediction of each sample. Then sort units and samples *at the same time*, so that large
 # scores gather in blocks. A block pairs a group of units, the module, with the group of samples that it serves.
 #
 # The paper does this on MNIST and draws far-reaching conclusions. It prints no number: every result is a picture or
 # a sentence. This chapter turns each of them into a number with a rule, and says what holds. At hand was the paper's text and the authors'
 # page on the project; no code of theirs was found.
-#
-# In short: of {glue:text}`n-claims` claims, {glue:text}`n-holds` hold on {glue:text}`dataset`, {glue:text}`n-in-part` hold in part,
-# {glue:text}`n-not` do not hold, {glue:text}`n-undecided` are undecided, and {glue:text}`n-untestable` cannot be tested. The four that matter most:
-#
-# | Claim | Verdict |
-# |---|---|
-# | Modules matter for their own samples ({numref}`fig-lesions`) | {glue:text}`B13-verdict` |
-# | Samples group by class without any label ({numref}`fig-controls`) | {glue:text}`B7-verdict` |
-# | Removing modules hurts more than any other removal ({numref}`fig-5a`) | {glue:text}`B10-verdict` |
-# | The units of a module have no spatial relation ({numref}`fig-places`) | {glue:text}`B8-verdict` |
+
+# %% jupyter={"source_hidden": true} tags=["remove-cell"]
+from companion.reading import glue, say, show_captions
+from companion.study import glue_record
+from studies.biclustering import STUDY
+
+show_captions("biclustering.py")
+glue_record(STUDY)
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+In short: of {glue:text}`n-claims` claims, {glue:text}`n-holds` hold on {glue:text}`dataset`, {glue:text}`n-in-part` hold in part,
+{glue:text}`n-not` do not hold, {glue:text}`n-undecided` are undecided, and {glue:text}`n-untestable` cannot be tested. The four that matter most:
+
+| Claim | Verdict |
+|---|---|
+| Modules matter for their own samples ([Figure lesions](#fig-lesions)) | {glue:text}`B13-verdict` |
+| Samples group by class without any label ([Figure controls](#fig-controls)) | {glue:text}`B7-verdict` |
+| Removing modules hurts more than any other removal ([Figure 5a](#fig-5a)) | {glue:text}`B10-verdict` |
+| The units of a module have no spatial relation ([Figure places](#fig-places)) | {glue:text}`B8-verdict` |
+""")
 
 # %% tags=["parameters"]
 # "paper" shows the record of the full-size runs,
@@ -51,7 +62,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import HTML
-from myst_nb import glue
 
 from companion import reports
 from modutils import plotting
@@ -61,7 +71,7 @@ from studies.biclustering import cells, figures, grid
 plan = cells.plan(scale)
 plt.rcParams.update(plotting.STYLE)
 
-# %% mystnb={"figure": {"name": "fig-idea", "caption": "The idea, on a made-up layer of 18 units. (a) Pick one layer of a trained network. (b) Score every unit for every sample; red is support for the prediction. (c) Sort units and samples together until the support gathers in blocks. Each block is a module; its colour marks its units in (a)."}, "image": {"alt": "A small network with one coloured layer, an unsorted matrix of scores, and the same matrix sorted into three diagonal blocks", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-idea", "caption": "The idea, on a made-up layer of 18 units. (a) Pick one layer of a trained network. (b) Score every unit for every sample; red is support for the prediction. (c) Sort units and samples together until the support gathers in blocks. Each block is a module; its colour marks its units in (a)."}, "image": {"alt": "A small network with one coloured layer, an unsorted matrix of scores, and the same matrix sorted into three diagonal blocks", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.idea()
 
 # %% [markdown]
@@ -88,20 +98,23 @@ training.train(network, images, labels, epochs=15, batch_size=32, seed=seed)
 accuracy = training.accuracy(network, test_images, test_labels)
 network
 
-# %% tags=["remove-cell"]
-glue("live-accuracy", 100 * accuracy, display=False)
-glue("live-train", len(images), display=False)
-glue("live-test", len(test_images), display=False)
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+glue("live-accuracy", 100 * accuracy)
+glue("live-train", len(images))
+glue("live-test", len(test_images))
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+Trained on {glue:text}`live-train` images, it gets {glue:text}`live-accuracy:.1f` % of {glue:text}`live-test` others right.
+We look at the layer after the second convolution, `act2`.
+""")
 
 # %% [markdown]
-# Trained on {glue:text}`live-train` images, it gets {glue:text}`live-accuracy:.1f` % of {glue:text}`live-test` others right.
-# We look at the layer after the second convolution, `act2`.
-#
 # ### How much does a unit contribute?
 #
 # An *attribution method* splits an output of the network among the units of a layer. Write $f_y(x)$ for the logit of class
 # $y$ on image $x$, $h_n(x)$ for the activation of unit $n$, and $x'$ for a baseline image without content: here all
-# black. DeepLIFT {cite:p}`shrikumar2017deeplift` gives unit $n$ the score
+# black. DeepLIFT ([Shrikumar et al., 2017](https://arxiv.org/abs/1704.02685)) gives unit $n$ the score
 #
 # $$a(n, x, y) = \bigl(h_n(x) - h_n(x')\bigr)\, m_n(x, y),$$ (eq-deeplift)
 #
@@ -123,7 +136,7 @@ print("scores: classes × units =", tuple(a.shape))
 error = (a.sum(dim=1) - change).abs().max()
 print(f"largest error of the sum: {error:.1e} logits")
 
-# %% mystnb={"figure": {"name": "fig-one-image", "caption": "One image and the scores of its units for the predicted class, largest first. Some units carry much of the sum, many next to nothing, and some speak against the class."}, "image": {"alt": "A digit of 8 by 8 pixels beside a falling curve of unit scores that crosses zero", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-one-image", "caption": "One image and the scores of its units for the predicted class, largest first. Some units carry much of the sum, many next to nothing, and some speak against the class."}, "image": {"alt": "A digit of 8 by 8 pixels beside a falling curve of unit scores that crosses zero", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 2.6), width_ratios=(1, 2.6))
 plotting.tiles(left, image[0], columns=1)
 ordered = np.sort(a[change.argmax()].numpy())[::-1]
@@ -145,7 +158,7 @@ plt.show()
 # The subtraction is there because a constant added to all logits changes no prediction. Read $e > 0$ as "this unit speaks
 # for the predicted class more than for the average class".
 #
-# `neuron_sample_matrix` computes it for all test images. Equation {eq}`eq-matrix` asks for ten attributions per image.
+# `neuron_sample_matrix` computes it for all test images. Equation [matrix](#eq-matrix) asks for ten attributions per image.
 # One is enough: every step of DeepLIFT is linear in the output it starts from, so $e$ is the attribution of the single output
 # $f_{\hat y} - \frac{1}{C} \sum_c f_c$. The cell below does both.
 
@@ -165,7 +178,7 @@ print(f"one pass against ten: largest difference {error:.1e} logits")
 #
 # Think of the matrix as a graph. Units and samples are its nodes; a positive score $e(n, x)$ is an edge of that weight between
 # unit $n$ and sample $x$. A good module is a set of units and samples with heavy edges inside and light edges to the rest.
-# This is a *normalised cut*, and {cite:t}`dhillon2001coclustering` solves it approximately in three lines of algebra: divide the
+# This is a *normalised cut*, and [Dhillon (2001)](https://doi.org/10.1145/502512.502550) solves it approximately in three lines of algebra: divide the
 # matrix $A = \max(e, 0)$ by the roots of its row and column sums, take singular vectors, run k-means.
 
 # %%
@@ -200,7 +213,7 @@ agreement = adjusted_rand_score(by_hand[: rows.sum()], found.row_labels[rows])
 print(f"by hand and by the library: agreement {agreement:.3f} (1 is equal)")
 print("units without a module:", (found.row_labels == -1).sum())
 
-# %% mystnb={"figure": {"name": "fig-live-blocks", "caption": "The matrix of the small network as it comes (a) and sorted by module (b). Lines separate modules. Red: support for the predicted class; colour is full at the 99th percentile. Compare this with the same figure at full size, {numref}`fig-1b`."}, "image": {"alt": "Two signed matrices side by side: a striped one, and the same sorted into blocks along the diagonal", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-live-blocks", "caption": "The matrix of the small network as it comes (a) and sorted by module (b). Lines separate modules. Red: support for the predicted class; colour is full at the 99th percentile. Compare this with the same figure at full size, {numref}`fig-1b`."}, "image": {"alt": "Two signed matrices side by side: a striped one, and the same sorted into blocks along the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.4), sharey=True)
 limit = np.percentile(np.abs(e), 99)
 by_row = np.argsort(found.row_labels, kind="stable")
@@ -233,7 +246,7 @@ table = coherence.class_table(found.column_labels, test_labels, k=10)
 nmi = normalized_mutual_info_score(test_labels, found.column_labels)
 purity = coherence.purity(found.column_labels, test_labels)
 
-# %% mystnb={"figure": {"name": "fig-live-classes", "caption": "Samples of each true class (columns) in each module (rows) of the small network, sorted by main class."}, "image": {"alt": "Table of ten modules by ten classes with most counts near the diagonal", "width": "85%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-live-classes", "caption": "Samples of each true class (columns) in each module (rows) of the small network, sorted by main class."}, "image": {"alt": "Table of ten modules by ten classes with most counts near the diagonal", "width": "85%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(plotting.WIDTH * 0.85, 3.6))
 order = np.argsort(table.argmax(1), kind="stable")
 plotting.heat_table(
@@ -241,15 +254,18 @@ plotting.heat_table(
 )
 plt.show()
 
-# %% tags=["remove-cell"]
-glue("live-purity", purity, display=False)
-glue("live-nmi", nmi, display=False)
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+glue("live-purity", purity)
+glue("live-nmi", nmi)
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+Two numbers sum the table up. *Purity* is the share of samples that belong to the main class of their module:
+{glue:text}`live-purity:.2f`. *Normalised mutual information* (NMI) is 0 when modules say nothing about classes and 1 when
+each determines the other: {glue:text}`live-nmi:.2f`.
+""")
 
 # %% [markdown]
-# Two numbers sum the table up. *Purity* is the share of samples that belong to the main class of their module:
-# {glue:text}`live-purity:.2f`. *Normalised mutual information* (NMI) is 0 when modules say nothing about classes and 1 when
-# each determines the other: {glue:text}`live-nmi:.2f`.
-#
 # ### Does it matter for the network?
 #
 # Remove units and see what breaks. The paper finds modules on one half of the images and measures accuracy on the other half,
@@ -280,7 +296,7 @@ correct = {}
 for name, groups in removals.items():
     correct[name] = lesions.ablation_curve(network, "act2", *second, groups)
 
-# %% mystnb={"figure": {"name": "fig-live-removal", "caption": "Accuracy of the small network on the second half of the test images while units are removed. One network, one random order: a single draw, without an interval. {numref}`fig-5a` has both at full size."}, "image": {"alt": "Three falling curves of accuracy against the number of removed units", "width": "85%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-live-removal", "caption": "Accuracy of the small network on the second half of the test images while units are removed. One network, one random order: a single draw, without an interval. {numref}`fig-5a` has both at full size."}, "image": {"alt": "Three falling curves of accuracy against the number of removed units", "width": "85%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(plotting.WIDTH * 0.85, 3.4))
 for name, count in correct.items():
     ax.plot([0, *cuts, len(first)], count / half, label=name)
@@ -291,7 +307,7 @@ plt.show()
 # %% [markdown]
 # ### A question to take along
 #
-# Equation {eq}`eq-matrix` contains $\hat y$, the predicted class. For a good network $\hat y$ is nearly always the label. So how
+# Equation [matrix](#eq-matrix) contains $\hat y$, the predicted class. For a good network $\hat y$ is nearly always the label. So how
 # much of the table above does the method *find*, and how much was it *told*?
 #
 # One experiment tells. Take the copy that was never trained, which knows nothing about digits. Ask for its scores towards
@@ -307,15 +323,18 @@ print(
     f"untrained network: NMI with the labels {untrained_nmi:.2f}, with the classes it was asked for {with_target:.2f}"
 )
 
-# %% tags=["remove-cell"]
-glue("live-untrained-nmi", untrained_nmi, display=False)
-glue("live-untrained-accuracy", 100 * training.accuracy(untrained, test_images, test_labels), display=False)
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+glue("live-untrained-nmi", untrained_nmi)
+glue("live-untrained-accuracy", 100 * training.accuracy(untrained, test_images, test_labels))
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+The untrained network classifies {glue:text}`live-untrained-accuracy:.0f` % of the images correctly. Its modules agree with the
+classes with an NMI of {glue:text}`live-untrained-nmi:.2f`, against {glue:text}`live-nmi:.2f` for the trained network. Keep this in
+mind for [Who told the method about classes?](#sec-controls), where the same comparison is made at full size.
+""")
 
 # %% [markdown]
-# The untrained network classifies {glue:text}`live-untrained-accuracy:.0f` % of the images correctly. Its modules agree with the
-# classes with an NMI of {glue:text}`live-untrained-nmi:.2f`, against {glue:text}`live-nmi:.2f` for the trained network. Keep this in
-# mind for {ref}`sec-controls`, where the same comparison is made at full size.
-#
 # ## The paper's figures
 #
 # Now the real size: the paper's network with 1600 units after its second convolution, and all 10 000 test images of MNIST.
@@ -331,106 +350,108 @@ names = chapter.datasets
 settings = [claims.Setting(record, name) for name in names]
 main, last = settings[0], settings[-1]
 
-# %% tags=["remove-cell"]
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
 chapter.glue()
 reached = 100 * record.numbers("train", "test_accuracy", dataset=names[0], model="cnn", activation="relu")
-glue("lowest-accuracy", float(reached.min()), display=False)
-glue("mean-accuracy", float(reached.mean()), display=False)
+glue("lowest-accuracy", float(reached.min()))
+glue("mean-accuracy", float(reached.mean()))
 for key, path in {
     "activations": ("no target: activations", claims.FORM),
     "sizes": ("no target: size over classes", claims.FORM),
     "pixels": ("k-means on pixels", "k-means"),
 }.items():
-    glue(f"nmi-{key}", float(main.numbers("controls", *path, "nmi").mean()), display=False)
-glue("last-dataset", reports.DATASETS[names[-1]], display=False)
-glue("grid-seeds", grid.complete_seeds(record), display=False)
+    glue(f"nmi-{key}", float(main.numbers("controls", *path, "nmi").mean()))
+glue("last-dataset", reports.DATASETS[names[-1]])
+glue("grid-seeds", grid.complete_seeds(record))
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.origin()
 
-# %% [markdown]
-# The networks reach {glue:text}`mean-accuracy:.2f` % test accuracy on average, the worst {glue:text}`lowest-accuracy:.2f` %.
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+The networks reach {glue:text}`mean-accuracy:.2f` % test accuracy on average, the worst {glue:text}`lowest-accuracy:.2f` %.
+""")
 
 # %% [markdown]
 # ### Is the matrix sparse, and does it have blocks?
 #
-# {numref}`fig-1a` is the paper's Figure 1a, the matrix as it comes. {numref}`fig-1b` is Figure 1b, the same matrix with units and
+# [Figure 1a](#fig-1a) is the paper's Figure 1a, the matrix as it comes. [Figure 1b](#fig-1b) is Figure 1b, the same matrix with units and
 # samples sorted by their module out of ten.
 
-# %% mystnb={"figure": {"name": "fig-1a", "caption": "**Figure 1a of the paper.** The neuron–sample matrix ({glue:text}`dataset`). Rows are units in the order of the layer (channel after channel), columns are test images as they come. Look for how much is white: white is zero. The thumbnail averages neighbouring entries, so the true matrix is emptier than it looks. The two halves of MNIST's test set come from different writers: a step in the middle would show it."}, "image": {"alt": "Matrix of 1600 units by 10000 images, mostly white with scattered red and blue", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-1a", "caption": "**Figure 1a of the paper.** The neuron\u2013sample matrix ({glue:text}`dataset`). Rows are units in the order of the layer (channel after channel), columns are test images as they come. Look for how much is white: white is zero. The thumbnail averages neighbouring entries, so the true matrix is emptier than it looks. The two halves of MNIST's test set come from different writers: a step in the middle would show it."}, "image": {"alt": "Matrix of 1600 units by 10000 images, mostly white with scattered red and blue", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.matrix(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B1")
 
-# %% mystnb={"figure": {"name": "fig-1b", "caption": "**Figure 1b of the paper.** The same matrix ({glue:text}`dataset`) sorted by module; lines separate the modules, numbered as the algorithm left them. Look along the diagonal for the blocks, then beside it: rows and columns are not empty outside their block."}, "image": {"alt": "The matrix sorted into ten groups of units and ten of images, with redder blocks on the diagonal", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-1b", "caption": "**Figure 1b of the paper.** The same matrix ({glue:text}`dataset`) sorted by module; lines separate the modules, numbered as the algorithm left them. Look along the diagonal for the blocks, then beside it: rows and columns are not empty outside their block."}, "image": {"alt": "The matrix sorted into ten groups of units and ten of images, with redder blocks on the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.matrix_in_modules(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B2")
 
 # %% [markdown]
 # ### How are the scores distributed?
 #
 # The paper shows a histogram of all scores, and one of the scores inside one block. One block is little to go by, so
-# {numref}`fig-2-all` adds the others.
+# [Figure 2-all](#fig-2-all) adds the others.
 
-# %% mystnb={"figure": {"name": "fig-2", "caption": "**Figure 2 of the paper.** Scores in the whole matrix (a) and in one block (b) ({glue:text}`dataset`). Look at where the mass lies relative to the black line at zero. The vertical axis is logarithmic; on a linear one the bar at zero hides all else."}, "image": {"alt": "Two histograms of scores, the upper one peaked at zero with two tails, the lower one on the positive side", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-2", "caption": "**Figure 2 of the paper.** Scores in the whole matrix (a) and in one block (b) ({glue:text}`dataset`). Look at where the mass lies relative to the black line at zero. The vertical axis is logarithmic; on a linear one the bar at zero hides all else."}, "image": {"alt": "Two histograms of scores, the upper one peaked at zero with two tails, the lower one on the positive side", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.scores(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B3")
 
-# %% mystnb={"figure": {"name": "fig-2-all", "caption": "Figure 2b for every block ({glue:text}`dataset`). If the paper's block is typical, all ten lie to the right of zero."}, "image": {"alt": "Ten small histograms, one for each block", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-2-all", "caption": "Figure 2b for every block ({glue:text}`dataset`). If the paper's block is typical, all ten lie to the right of zero."}, "image": {"alt": "Ten small histograms, one for each block", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.scores_of_every_block(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B4")
 
 # %% [markdown]
 # ### Do the samples of a module look alike?
 #
-# {numref}`fig-3` draws 25 samples of two modules at random.
+# [Figure 3](#fig-3) draws 25 samples of two modules at random.
 
-# %% mystnb={"figure": {"name": "fig-3", "caption": "**Figures 3a and 3b of the paper.** Random samples of the first two modules ({glue:text}`dataset`); above them the count of each true class. Images: MNIST by LeCun, Cortes and Burges, CC BY-SA 3.0."}, "image": {"alt": "Two sheets of 25 handwritten digits, each sheet mostly of one digit", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-3", "caption": "**Figures 3a and 3b of the paper.** Random samples of the first two modules ({glue:text}`dataset`); above them the count of each true class. Images: MNIST by LeCun, Cortes and Burges, CC BY-SA 3.0."}, "image": {"alt": "Two sheets of 25 handwritten digits, each sheet mostly of one digit", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.samples(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B5")
 
 # %% [markdown]
 # ### Which classes are in a module?
 #
-# {numref}`fig-4` is the paper's Figure 4 as a table. Its lower half is ours: what simpler ways of grouping the same samples reach.
+# [Figure 4](#fig-4) is the paper's Figure 4 as a table. Its lower half is ours: what simpler ways of grouping the same samples reach.
 
-# %% mystnb={"figure": {"name": "fig-4", "caption": "**Figure 4 of the paper.** (a) Share of each true class in each module ({glue:text}`dataset`), rows sorted by main class. Look for rows with more than one dark cell and for classes without a row. (b) Purity of the paper's modules, of a better conditioned form of the same algorithm, and of k-means on the matrix, on activations and on plain pixels."}, "image": {"alt": "Table of ten modules by ten classes, and dots with intervals for the purity of six groupings", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-4", "caption": "**Figure 4 of the paper.** (a) Share of each true class in each module ({glue:text}`dataset`), rows sorted by main class. Look for rows with more than one dark cell and for classes without a row. (b) Purity of the paper's modules, of a better conditioned form of the same algorithm, and of k-means on the matrix, on activations and on plain pixels."}, "image": {"alt": "Table of ten modules by ten classes, and dots with intervals for the purity of six groupings", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.classes_of_modules(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B6")
 
 # %% [markdown]
-# Whether this is a discovery is another matter. {ref}`sec-controls` asks where the classes come from.
+# Whether this is a discovery is another matter. [Who told the method about classes?](#sec-controls) asks where the classes come from.
 #
 # ### What happens when modules are removed?
 #
-# The ablation experiment is the paper's only test of what modules *do*. {numref}`fig-5a` is its Figure 5a: units are removed by
+# The ablation experiment is the paper's only test of what modules *do*. [Figure 5a](#fig-5a) is its Figure 5a: units are removed by
 # module, greedily by their mean score, and at random. A curve that falls earlier means that the removal hurts more; the *area* under
 # it sums this up.
 
-# %% mystnb={"figure": {"name": "fig-5a", "caption": "**Figure 5a of the paper.** Accuracy while units of one layer are set to zero ({glue:text}`dataset`). Look at which curve falls first, and whether the bands overlap."}, "image": {"alt": "Three curves of accuracy against the share of removed units, with bands", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-5a", "caption": "**Figure 5a of the paper.** Accuracy while units of one layer are set to zero ({glue:text}`dataset`). Look at which curve falls first, and whether the bands overlap."}, "image": {"alt": "Three curves of accuracy against the share of removed units, with bands", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.removal(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B10")
 
 # %% [markdown]
-# {numref}`fig-5b` is Figure 5b: always by module, but the modules come from the matrices of different attribution methods.
+# [Figure 5b](#fig-5b) is Figure 5b: always by module, but the modules come from the matrices of different attribution methods.
 
-# %% mystnb={"figure": {"name": "fig-5b", "caption": "**Figure 5b of the paper.** Accuracy while modules are removed (thick, with bands), for modules from six attribution methods ({glue:text}`dataset`). Thin: greedy removal by the same method, which the paper does not show. DeepLIFT and integrated gradients differ by numerical and clustering noise only: here they are the same method ({ref}`sec-same`)."}, "image": {"alt": "Six thick and six thin curves of accuracy against the share of removed units", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-5b", "caption": "**Figure 5b of the paper.** Accuracy while modules are removed (thick, with bands), for modules from six attribution methods ({glue:text}`dataset`). Thin: greedy removal by the same method, which the paper does not show. DeepLIFT and integrated gradients differ by numerical and clustering noise only: here they are the same method ({ref}`sec-same`)."}, "image": {"alt": "Six thick and six thin curves of accuracy against the share of removed units", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.removal_by_method(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B11")
 
 # %% [markdown]
@@ -439,10 +460,10 @@ chapter.boxes("B11")
 #
 # ## Claims
 #
-# Every claim with its verdict on each data set; intervals are over training seeds. {doc}`/book/claims` has the rules in words and what
-# lies behind each verdict, {doc}`/book/changes` which rules were changed after the record was made.
+# Every claim with its verdict on each data set; intervals are over training seeds. [Claims](../book/claims.md) has the rules in words and what
+# lies behind each verdict, [How the rules changed](../book/changes.md) which rules were changed after the record was made.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 chapter.lines()
 
 # %% [markdown]
@@ -452,65 +473,69 @@ chapter.lines()
 # ### Who told the method about classes?
 #
 # The paper stresses that no label supervision was used. True, no label enters. But the predicted class does, in equation
-# {eq}`eq-matrix`: each column of the matrix is the score *towards one class*, the same for all samples that are predicted alike. So
+# [matrix](#eq-matrix): each column of the matrix is the score *towards one class*, the same for all samples that are predicted alike. So
 # the columns of a class resemble each other already through the question that was asked.
 #
-# {numref}`fig-controls` takes the question apart. Three kinds of control matter:
+# [Figure controls](#fig-controls) takes the question apart. Three kinds of control matter:
 #
 # * **Untrained networks given the same targets.** They have learned nothing, so all agreement with classes comes from the targets.
 # * **Trained networks given other targets**, the runner-up or a random class. If clusters follow the target and not the image, the target rules.
 # * **Matrices without any target**: the activations themselves, or how much a unit matters for any class.
 
-# %% mystnb={"figure": {"name": "fig-controls", "caption": "Where the agreement with classes comes from ({glue:text}`dataset`). Filled dots: normalised mutual information (NMI) of sample clusters and true classes, by what the matrix was told. Hollow dots: NMI with the class that was given as the target. Compare the first row with the untrained networks that get the same targets, then with the target-free rows."}, "image": {"alt": "Dots with intervals for twelve ways to make the matrix, trained networks in blue and untrained in orange", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-controls", "caption": "Where the agreement with classes comes from ({glue:text}`dataset`). Filled dots: normalised mutual information (NMI) of sample clusters and true classes, by what the matrix was told. Hollow dots: NMI with the class that was given as the target. Compare the first row with the untrained networks that get the same targets, then with the target-free rows."}, "image": {"alt": "Dots with intervals for twelve ways to make the matrix, trained networks in blue and untrained in orange", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.controls(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B7")
 
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+A fair statement needs the trained network *without* targets. There the activations reach an NMI of {glue:text}`nmi-activations:.2f` and
+the target-free scores {glue:text}`nmi-sizes:.2f`; k-means on plain pixels reaches {glue:text}`nmi-pixels:.2f`. What lies between
+pixels and target-free scores is the layer's own doing.
+""")
+
 # %% [markdown]
-# A fair statement needs the trained network *without* targets. There the activations reach an NMI of {glue:text}`nmi-activations:.2f` and
-# the target-free scores {glue:text}`nmi-sizes:.2f`; k-means on plain pixels reaches {glue:text}`nmi-pixels:.2f`. What lies between
-# pixels and target-free scores is the layer's own doing.
-#
 # ### Where do the units of a module sit?
 #
 # The units of a convolution have a place: a channel and a position in the image. The paper looks at the modules and sees no
 # spatial relation, neither by channel nor by position. An eye is a poor test for this, so we shuffle: if place did not matter,
 # the same statistic would come out as large after the units have been permuted.
 
-# %% mystnb={"figure": {"name": "fig-places", "caption": "Where the units of the modules sit ({glue:text}`dataset`). (a) For each module, units per position over those expected if they were spread evenly; white is even. (b) The module number of every unit in the first channels; – is unassigned. (c) Five tests in standard deviations of their null; the grey strip is ±2."}, "image": {"alt": "Ten small heat maps of positions, sixteen channels with module numbers, and five dots far from zero or not", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-places", "caption": "Where the units of the modules sit ({glue:text}`dataset`). (a) For each module, units per position over those expected if they were spread evenly; white is even. (b) The module number of every unit in the first channels; \u2013 is unassigned. (c) Five tests in standard deviations of their null; the grey strip is \u00b12."}, "image": {"alt": "Ten small heat maps of positions, sixteen channels with module numbers, and five dots far from zero or not", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.places(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B8")
 
 # %% [markdown]
 # ### One module at a time
 #
-# The curves above remove modules on top of each other. {numref}`fig-lesions` removes a single module of ten and asks who suffers. It looks at
+# The curves above remove modules on top of each other. [Figure lesions](#fig-lesions) removes a single module of ten and asks who suffers. It looks at
 # what the network does. But which samples are a module's *own* is read from the matrix that the module was made from, and so nearly a class:
-# any group of units that does most for one class would hurt that class most. The box below says what this does to the claim.
+# any group of units that does most for one class would hurt that class most. The box below says what this does to the claim. That a selective set
+# can be had in a network without any modules, [The bake-off](bake_off.py) shows.
 
-# %% mystnb={"figure": {"name": "fig-lesions", "caption": "Accuracy lost when one module alone is removed ({glue:text}`dataset`). (a) Points lost in each true class; rows and columns are sorted as in {numref}`fig-4`, so damage to a module's own class lies on the diagonal. (b) Points lost by a module's own samples, by all others, and by its own samples when as many random units are removed."}, "image": {"alt": "Table of accuracy lost by module and class, and three dots with intervals below it", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-lesions", "caption": "Accuracy lost when one module alone is removed ({glue:text}`dataset`). (a) Points lost in each true class; rows and columns are sorted as in {numref}`fig-4`, so damage to a module's own class lies on the diagonal. (b) Points lost by a module's own samples, by all others, and by its own samples when as many random units are removed."}, "image": {"alt": "Table of accuracy lost by module and class, and three dots with intervals below it", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.lesions_by_class(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B13")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B14")
 
 # %% [markdown]
 # ### Do attribution methods agree?
 #
-# Curves that look alike can come from modules that are not. {numref}`fig-methods` compares the methods themselves: how sparse their
+# Curves that look alike can come from modules that are not. [Figure methods](#fig-methods) compares the methods themselves: how sparse their
 # matrices are, and how far two methods put the same units, or the same samples, together. The *adjusted Rand index* (ARI) is 1
 # for equal groupings and 0 for chance.
 
-# %% mystnb={"figure": {"name": "fig-methods", "caption": "Six attribution methods on the same networks ({glue:text}`dataset`). (a) Share of entries above zero. (b) Agreement of sample clusters with classes. (c) Agreement of two methods: units in the upper right triangle, samples in the lower left."}, "image": {"alt": "Dots for sparsity and coherence of six methods, and a six by six table of their agreement", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-methods", "caption": "Six attribution methods on the same networks ({glue:text}`dataset`). (a) Share of entries above zero. (b) Agreement of sample clusters with classes. (c) Agreement of two methods: units in the upper right triangle, samples in the lower left."}, "image": {"alt": "Dots for sparsity and coherence of six methods, and a six by six table of their agreement", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.methods_side_by_side(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B12")
 
 # %% [markdown]
@@ -540,10 +565,10 @@ print(f"largest difference: {error:.1%} of the largest score")
 # The paper takes $k = 10$ because there are ten classes. If the data asked for ten, the singular values of the normalised matrix
 # should show a gap after the tenth, and repeated k-means should agree.
 
-# %% mystnb={"figure": {"name": "fig-k", "caption": "(a) Singular values of the normalised matrix ({glue:text}`dataset`), descending; look for a step at the dashed line. (b) Agreement with classes and stability between k-means seeds for other numbers of modules. Where units move between k-means seeds, a statement about a single module is worth little."}, "image": {"alt": "A falling curve of singular values, and three series of dots for four numbers of modules", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-k", "caption": "(a) Singular values of the normalised matrix ({glue:text}`dataset`), descending; look for a step at the dashed line. (b) Agreement with classes and stability between k-means seeds for other numbers of modules. Where units move between k-means seeds, a statement about a single module is worth little."}, "image": {"alt": "A falling curve of singular values, and three series of dots for four numbers of modules", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.number_of_modules(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B15")
 
 # %% [markdown]
@@ -557,67 +582,72 @@ chapter.boxes("B15")
 # | Network | one pre-trained model, settings unknown | trained by us, one per seed | every interval |
 # | Pixels | – | scaled to [0, 1] | |
 # | Layer value | – | after the ReLU, as in the ablation | |
-# | Baseline image | – | black | {numref}`fig-controls` |
+# | Baseline image | – | black | [Figure controls](#fig-controls) |
 # | Steps of path integrals | – | 50, as captum; doubled for a network where a sample's sum is off by more than 5 % | |
-# | Negative scores | – | set to zero before clustering | {numref}`fig-ways-to-cluster` |
-# | Singular vectors | – | $\lceil \log_2 k \rceil$, as Dhillon | {numref}`fig-ways-to-cluster` |
+# | Negative scores | – | set to zero before clustering | [Figure ways-to-cluster](#fig-ways-to-cluster) |
+# | Singular vectors | – | $\lceil \log_2 k \rceil$, as Dhillon | [Figure ways-to-cluster](#fig-ways-to-cluster) |
 # | Units without positive score | – | unassigned, removed last | |
-# | Order of modules | – | by positive mass of their block | {numref}`fig-ways-to-remove` |
-# | Greedy score | "top-important" | mean of $e$ over samples | {numref}`fig-ways-to-remove` |
-# | Removed value | zero | zero | {numref}`fig-ways-to-remove` |
+# | Order of modules | – | by positive mass of their block | [Figure ways-to-remove](#fig-ways-to-remove) |
+# | Greedy score | "top-important" | mean of $e$ over samples | [Figure ways-to-remove](#fig-ways-to-remove) |
+# | Removed value | zero | zero | [Figure ways-to-remove](#fig-ways-to-remove) |
 #
 # scikit-learn's function, called on a matrix with negative entries, shifts all entries until none is negative. That is likely what the
 # authors ran. It turns every zero into an edge.
 
-# %% mystnb={"figure": {"name": "fig-ways-to-cluster", "caption": "Other treatments of the same DeepLIFT matrix (blue, orange, yellow) and other clusterings of it (grey) ({glue:text}`dataset`). (a) Agreement with classes. (b) How much more positive mass the blocks hold than their area would; the dashed line is chance."}, "image": {"alt": "Dots with intervals for six ways to cluster, in two panels", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ways-to-cluster", "caption": "Other treatments of the same DeepLIFT matrix (blue, orange, yellow) and other clusterings of it (grey) ({glue:text}`dataset`). (a) Agreement with classes. (b) How much more positive mass the blocks hold than their area would; the dashed line is chance."}, "image": {"alt": "Dots with intervals for six ways to cluster, in two panels", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.ways_to_cluster(main)
 
-# %% mystnb={"figure": {"name": "fig-ways-to-remove", "caption": "Area under the ablation curve for other forms, orders, greedy scores and removed values ({glue:text}`dataset`). Lower means that the removal hurts more. Look at how far the blue dots move without any change in the network: the order of removal is a choice, too."}, "image": {"alt": "Dots with intervals for seventeen ways to remove units, in groups", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ways-to-remove", "caption": "Area under the ablation curve for other forms, orders, greedy scores and removed values ({glue:text}`dataset`). Lower means that the removal hurts more. Look at how far the blue dots move without any change in the network: the order of removal is a choice, too."}, "image": {"alt": "Dots with intervals for seventeen ways to remove units, in groups", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.ways_to_remove(main)
 
 # %% [markdown]
 # ### Other networks, other data
 #
-# The paper mentions multilayer perceptrons with "very similar" results and shows none. {numref}`fig-settings` puts networks and data
+# The paper mentions multilayer perceptrons with "very similar" results and shows none. [Figure settings](#fig-settings) puts networks and data
 # sets side by side: the CNN above, both wide hidden layers of a perceptron with 256, 256 and 128 units, and Fashion-MNIST
-# {cite:p}`xiao2017fashion`, which has the format of MNIST but photographs of clothes.
+# ([Xiao et al., 2017](https://arxiv.org/abs/1708.07747)), which has the format of MNIST but photographs of clothes.
 
-# %% mystnb={"figure": {"name": "fig-settings", "caption": "The main numbers for every network and data set of the record. Dashed lines are the bars of claims B1, B2 and B6; in (d) it is no difference between the trained network and an untrained one that is given the same targets."}, "image": {"alt": "Four panels of dots with intervals, one row for each network and data set", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-settings", "caption": "The main numbers for every network and data set of the record. Dashed lines are the bars of claims B1, B2 and B6; in (d) it is no difference between the trained network and an untrained one that is given the same targets."}, "image": {"alt": "Four panels of dots with intervals, one row for each network and data set", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.settings_side_by_side(record, names)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("B9")
 
-# %% mystnb={"figure": {"name": "fig-fashion-samples", "caption": "As {numref}`fig-3`, for {glue:text}`last-dataset`. Images: Fashion-MNIST by Zalando, MIT licence."}, "image": {"alt": "Two sheets of 25 small photographs of clothes, each sheet of similar items", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-fashion-samples", "caption": "As {numref}`fig-3`, for {glue:text}`last-dataset`. Images: Fashion-MNIST by Zalando, MIT licence."}, "image": {"alt": "Two sheets of 25 small photographs of clothes, each sheet of similar items", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.samples(last)
 
-# %% mystnb={"figure": {"name": "fig-fashion-classes", "caption": "As {numref}`fig-4`, for {glue:text}`last-dataset`. Where classes look alike, as shirts and pullovers do, modules and classes can part."}, "image": {"alt": "Table of ten modules by ten classes of clothes, and dots for the purity of six groupings", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-fashion-classes", "caption": "As {numref}`fig-4`, for {glue:text}`last-dataset`. Where classes look alike, as shirts and pullovers do, modules and classes can part."}, "image": {"alt": "Table of ten modules by ten classes of clothes, and dots for the purity of six groupings", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.classes_of_modules(last)
 
-# %% mystnb={"figure": {"name": "fig-fashion-removal", "caption": "As {numref}`fig-5a`, for {glue:text}`last-dataset`."}, "image": {"alt": "Three curves of accuracy against the share of removed units, with bands", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-fashion-removal", "caption": "As {numref}`fig-5a`, for {glue:text}`last-dataset`."}, "image": {"alt": "Three curves of accuracy against the share of removed units, with bands", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.removal(last)
 
 # %% [markdown]
 # ### The investigation that the paper asks for
-#
-# The paper ends with its limitation: it has not tested "different layers, different activation function, different models
-# trained on more diverse datasets", and calls such an investigation necessary. Here is a first one: three layers, five activation
-# functions, two models and two data sets, {glue:text}`grid-seeds` training seeds each. {numref}`fig-grid-modules` asks what
-# the modules look like, {numref}`fig-grid-tests` what they do.
 
-# %% mystnb={"figure": {"name": "fig-grid-modules", "caption": "The grid, part one: what modules look like. (a) Sparsity. (b) Strength of the blocks. (c) Agreement of sample clusters with the predicted classes. (d) The same minus the agreement that an untrained network reaches when it is given these classes as targets: red means that training adds agreement, white that it adds nothing, blue that the untrained network has more."}, "image": {"alt": "Four heat tables of layers by data sets and activation functions", "width": "100%"}} tags=["hide-input"]
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+The paper ends with its limitation: it has not tested "different layers, different activation function, different models
+trained on more diverse datasets", and calls such an investigation necessary. Here is a first one: three layers, five activation
+functions, two models and two data sets, {glue:text}`grid-seeds` training seeds each. [Figure grid-modules](#fig-grid-modules) asks what
+the modules look like, [Figure grid-tests](#fig-grid-tests) what they do.
+""")
+
+# %% mystnb={"figure": {"name": "fig-grid-modules", "caption": "The grid, part one: what modules look like. (a) Sparsity. (b) Strength of the blocks. (c) Agreement of sample clusters with the predicted classes. (d) The same minus the agreement that an untrained network reaches when it is given these classes as targets: red means that training adds agreement, white that it adds nothing, blue that the untrained network has more."}, "image": {"alt": "Four heat tables of layers by data sets and activation functions", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 grid.grid_of_modules(record)
 
-# %% mystnb={"figure": {"name": "fig-grid-tests", "caption": "The grid, part two: what modules do. (a) Area under the ablation curve, by module minus greedy: red means that greedy removal hurts more. (b) The same minus random removal: blue means that modules hurt more. (c) Neighbouring units in one module, in standard deviations above chance, for layers that have places."}, "image": {"alt": "Three heat tables of layers by data sets and activation functions", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-grid-tests", "caption": "The grid, part two: what modules do. (a) Area under the ablation curve, by module minus greedy: red means that greedy removal hurts more. (b) The same minus random removal: blue means that modules hurt more. (c) Neighbouring units in one module, in standard deviations above chance, for layers that have places."}, "image": {"alt": "Three heat tables of layers by data sets and activation functions", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 grid.grid_of_tests(record)
 
-# %% [markdown]
-# Which axis matters? The table compares, for four measures, the level of each axis with the lowest mean and the one with the
-# highest. A *block* is one setting of the other axes with one seed; differences are paired within blocks, with 95 % intervals. Blocks
-# share networks and data, and the two levels are picked from the data that they are compared on. So read the differences as a ranking of
-# the axes, and their intervals not as those over seeds, of which there are {glue:text}`grid-seeds`.
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+Which axis matters? The table compares, for four measures, the level of each axis with the lowest mean and the one with the
+highest. A *block* is one setting of the other axes with one seed; differences are paired within blocks, with 95 % intervals. Blocks
+share networks and data, and the two levels are picked from the data that they are compared on. So read the differences as a ranking of
+the axes, and their intervals not as those over seeds, of which there are {glue:text}`grid-seeds`.
+""")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 HTML(grid.effects(record))
 
 # %% [markdown]
@@ -628,7 +658,6 @@ HTML(grid.effects(record))
 #
 # Ten attributions per image can be one because every method here but guided backprop is linear in the output it starts from
 # (guided backprop cuts negative gradients, and the sum of cuts is not the cut of the sum). The difference is not small:
-
 
 # %%
 import time
@@ -653,7 +682,7 @@ ten, one = processor_seconds(ten_attributions), processor_seconds(one_attributio
 print(f"ten attributions {ten:.3f} s, one {one:.3f} s: {ten / one:.0f} times less")
 
 # %% [markdown]
-# That is this library against itself. Here is captum {cite:p}`kokhlikyan2020captum`, which one would call otherwise, on the same
+# That is this library against itself. Here is captum ([Kokhlikyan et al., 2020](https://arxiv.org/abs/2009.07896)), which one would call otherwise, on the same
 # network and the same images. It explains one class at a time, so ten calls make the matrix. The numbers are the same; the time is not.
 
 # %%
@@ -683,22 +712,26 @@ print(f"captum {theirs:.2f} s, this library {one:.3f} s: {theirs / one:.0f} time
 # The same at the size of the paper: captum for attribution, scikit-learn for co-clustering, forward hooks for removal, each with the same
 # result on one thread. `make bench` measures it anew.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 HTML(reports.benchmarks("attribution", "coclustering", "lesions"))
 
 # %% [markdown]
 # ## What to take away
-#
-# *Do modules matter for their own samples?* {glue:text}`B13-value`. The claim: {glue:text}`B13-verdict`.
-#
-# *Are they the parts that matter most?* {glue:text}`B10-value`; lower is worse for the network. The claim: {glue:text}`B10-verdict`.
-#
-# *Did the method find the classes by itself?* {glue:text}`B7-value`. The claim: {glue:text}`B7-verdict`.
-#
-# *Are modules independent of place?* {glue:text}`B8-value`. The claim: {glue:text}`B8-verdict`.
-#
-# *Are they the same modules, whoever looks?* {glue:text}`B12-value`. The claim: {glue:text}`B12-verdict`.
-#
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+*Do modules matter for their own samples?* {glue:text}`B13-value`. The claim: {glue:text}`B13-verdict`.
+
+*Are they the parts that matter most?* {glue:text}`B10-value`; lower is worse for the network. The claim: {glue:text}`B10-verdict`.
+
+*Did the method find the classes by itself?* {glue:text}`B7-value`. The claim: {glue:text}`B7-verdict`.
+
+*Are modules independent of place?* {glue:text}`B8-value`. The claim: {glue:text}`B8-verdict`.
+
+*Are they the same modules, whoever looks?* {glue:text}`B12-value`. The claim: {glue:text}`B12-verdict`.
+""")
+
+# %% [markdown]
 # One lesson depends on none of these numbers. A matrix made by asking about classes contains classes. So test a module on what
 # the network does without it, and try every test on a network that has learned nothing.
 #
@@ -707,13 +740,13 @@ HTML(reports.benchmarks("attribution", "coclustering", "lesions"))
 #
 # Every piece of work is one file that says how it was made, so this section is made from the record itself.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.origin_table()
 
 # %% [markdown]
 # Processor time, stage by stage:
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.durations()
 
 # %% [markdown]
@@ -724,10 +757,36 @@ chapter.durations()
 # 1. **Ask a meaningless question.** In *A question to take along*, replace `target = predicted` by a random class for every image,
 #    `target = torch.randint(10, predicted.shape)`. The cell prints how far its groups are these classes. Does an untrained network
 #    group images by whatever you tell it?
+#
+#    <details>
+#    <summary>What one sees (a few seconds)</summary>
+#
+#    It does. The groups agree with the random classes nearly perfectly, and with the labels hardly at all. The network knows nothing
+#    of the images; the matrix has the classes because they were asked for.
+#
+#    </details>
+#
 # 2. **Use all the vectors.** Set `form = {"n_vectors": 9, "embedding": "unit", "seed": seed}`. Nothing else has changed:
 #    what does this do to purity? (For the curves, set the 6 to 39.)
+#
+#    <details>
+#    <summary>What one sees (half a minute)</summary>
+#
+#    Purity rises clearly, with the network and the matrix as they were. So a number about modules is also one about the form of the
+#    algorithm, and has to be given with it.
+#
+#    </details>
+#
 # 3. **Change the network.** Build it with `networks.cnn(image_size=8, activation="tanh")`. Is the matrix still sparse? Are there still
 #    blocks?
+#
+#    <details>
+#    <summary>What one sees (a minute)</summary>
+#
+#    A tanh is hardly ever zero and can be negative, so more entries are above zero than with ReLU: the matrix is less sparse. There
+#    are still blocks, and about as pure.
+#
+#    </details>
 #
 # To compute every figure of this page anew on the small digits, set `scale = "quick"` in the first code cell, or run
 #

@@ -7,7 +7,7 @@
 #       format_name: percent
 #       format_version: '1.3'
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -15,35 +15,46 @@
 # %% [markdown]
 # # Detecting modularity
 #
-# Cut a trained network into groups of units. How would you know whether the groups mean anything? {cite:t}`hod2021detecting` propose two
+# Cut a trained network into groups of units. How would you know whether the groups mean anything? [Hod et al. (2021)](https://arxiv.org/abs/2110.08058) propose two
 # signs. A group is *important* if the network does worse without it. It is *coherent* if its units go with the same features of the inputs. Both
 # are compared with random groups of the same size from the same layer.
 #
-# {numref}`fig-dm-idea` shows the whole path. A network becomes a graph of its units. Spectral clustering divides the graph. What a
+# [Figure dm-idea](#fig-dm-idea) shows the whole path. A network becomes a graph of its units. Spectral clustering divides the graph. What a
 # cluster has of one layer, a *sub-cluster*, is then removed, or driven by an image made for it. The graph can be built from the
 # activations of the units, or from the weights alone. With weights, no data ever runs through the network before the groups are tested.
 #
 # The paper says that even the weights alone give groups that are important and coherent. Its predecessor
-# {cite:p}`filan2021clusterability` asks an earlier question: are trained networks easier to cluster than chance has it? This chapter
+# ([Filan et al., 2021](https://arxiv.org/abs/2103.03386)) asks an earlier question: are trained networks easier to cluster than chance has it? This chapter
 # tests both, on MNIST and Fashion-MNIST.
 #
 # **What stands behind the numbers.** Of the paper itself only the abstract could be read here. The method is that of the authors' public
 # code. Published numbers in this chapter come from result tables that are stored with the code of the earlier generation of the same study. They are
 # yardsticks, not tables of the paper: where ours differ, a difference of generations may be the reason. The claims come from the abstract, and from what
 # these tables show.
-#
-# In short: of {glue:text}`n-claims` claims, {glue:text}`n-holds` hold on {glue:text}`dataset`, {glue:text}`n-in-part` hold in part,
-# {glue:text}`n-not` do not hold, {glue:text}`n-undecided` are undecided, and {glue:text}`n-untestable` cannot be tested. The ones that matter most:
-#
-# | Claim | Verdict |
-# |---|---|
-# | Trained networks are easier to cluster than their shuffles | {glue:text}`C2-verdict` |
-# | Pruned networks are, and by more | {glue:text}`C3-verdict` |
-# | Clusters of the weights give groups that are more important than random ones | {glue:text}`M1-verdict` |
-# | Class by class, with the published statistic, small networks show no coherence | {glue:text}`M3-verdict` |
-# | With images made for a group, small networks show little coherence | {glue:text}`M4-verdict` |
-# | Clusters of activations give important and coherent groups too | {glue:text}`M5-verdict` |
-# | Control of ours: where there is nothing to find, nothing is found | {glue:text}`M9-verdict` |
+
+# %% jupyter={"source_hidden": true} tags=["remove-cell"]
+from companion.reading import glue, say, show_captions
+from companion.study import glue_record
+from studies.detecting_modularity import STUDY
+
+show_captions("detecting_modularity.py")
+glue_record(STUDY)
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+In short: of {glue:text}`n-claims` claims, {glue:text}`n-holds` hold on {glue:text}`dataset`, {glue:text}`n-in-part` hold in part,
+{glue:text}`n-not` do not hold, {glue:text}`n-undecided` are undecided, and {glue:text}`n-untestable` cannot be tested. The ones that matter most:
+
+| Claim | Verdict |
+|---|---|
+| Trained networks are easier to cluster than their shuffles | {glue:text}`C2-verdict` |
+| Pruned networks are, and by more | {glue:text}`C3-verdict` |
+| Clusters of the weights give groups that are more important than random ones | {glue:text}`M1-verdict` |
+| Class by class, with the published statistic, small networks show no coherence | {glue:text}`M3-verdict` |
+| With images made for a group, small networks show little coherence | {glue:text}`M4-verdict` |
+| Clusters of activations give important and coherent groups too | {glue:text}`M5-verdict` |
+| Control of ours: where there is nothing to find, nothing is found | {glue:text}`M9-verdict` |
+""")
 
 # %% tags=["parameters"]
 # "paper" shows the record of the full-size runs,
@@ -59,7 +70,6 @@ seed = 0
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML, Markdown
-from myst_nb import glue
 
 from companion import reports
 from modutils import plotting
@@ -69,7 +79,7 @@ from studies.detecting_modularity import cells, cut_figures, drawing, figures
 plan = cells.plan(scale)
 plt.rcParams.update(plotting.STYLE)
 
-# %% mystnb={"figure": {"name": "fig-dm-idea", "caption": "The idea, in our drawing. (a, b) A network becomes a graph of its units. (c) Spectral clustering divides the graph; what a cluster has of one layer is a sub-cluster. (d) Random sets have as many units of the same layer. (e) Two tests: what does the network lose without the units (importance), and how far can one image drive them (coherence)? (f) Each sub-cluster has a rank among its random sets; the ranks are combined."}, "image": {"alt": "Six panels: a small network, its graph, its clusters in colours, one sub-cluster with random sets, two tests of it, and p-values that are combined", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-idea", "caption": "The idea, in our drawing. (a, b) A network becomes a graph of its units. (c) Spectral clustering divides the graph; what a cluster has of one layer is a sub-cluster. (d) Random sets have as many units of the same layer. (e) Two tests: what does the network lose without the units (importance), and how far can one image drive them (coherence)? (f) Each sub-cluster has a rank among its random sets; the ranks are combined."}, "image": {"alt": "Six panels: a small network, its graph, its clusters in colours, one sub-cluster with random sets, two tests of it, and p-values that are combined", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 drawing.idea()
 
 # %% [markdown]
@@ -79,7 +89,7 @@ drawing.idea()
 # Everything in this section is computed whenever the page is built.
 #
 # The network is trained, and then *pruned*: it trains on while more and more of its smallest weights are set to zero, layer by layer, until
-# 90 % are gone {cite:p}`zhu2017prune`. A dropout of 0.3 is on in training. Without it, networks as small as this one are often no
+# 90 % are gone ([Zhu and Gupta, 2017](https://arxiv.org/abs/1710.01878)). A dropout of 0.3 is on in training. Without it, networks as small as this one are often no
 # easier to cluster than their shuffles: we chose an example with something to see.
 
 # %%
@@ -131,14 +141,14 @@ print(f"{(A.sum(axis=0) == 0).sum()} units have no edge left; they belong to no 
 #
 # The *degree* of node $i$ is the sum of its edges, $d_i = \sum_j A_{ij}$. The *volume* of a cluster $c$ is the sum of the degrees of its
 # nodes, $\text{vol}(c) = \sum_{i \in c} d_i$. What leaves the cluster is its *cut*, $\text{cut}(c) = \sum_{i \in c,\, j \notin c} A_{ij}$.
-# The *n-cut* of a division into $k$ clusters {cite:p}`shi2000normalized` adds up the shares that leave:
+# The *n-cut* of a division into $k$ clusters ([Shi and Malik, 2000](https://doi.org/10.1109/34.868688)) adds up the shares that leave:
 #
 # $$\text{n-cut} = \sum_{c=1}^{k} \frac{\text{cut}(c)}{\text{vol}(c)}.$$ (eq-dm-ncut)
 #
 # It is 0 if no edge joins two clusters, and at most $k$. Random clusters of equal volume have about $k - 1$. The lower the n-cut, the better the network
 # falls into parts.
 #
-# Nobody can try all divisions. *Spectral clustering* {cite:p}`vonluxburg2007tutorial` solves an easier problem in which a node may belong to
+# Nobody can try all divisions. *Spectral clustering* ([Luxburg, 2007](https://doi.org/10.1007/s11222-007-9033-z)) solves an easier problem in which a node may belong to
 # clusters by any real number. Its answer comes from the *normalised Laplacian*
 #
 # $$L = I - D^{-1/2} A\, D^{-1/2},$$ (eq-dm-laplacian)
@@ -168,7 +178,7 @@ print(f"n-cut by hand        {((volume - inside) / volume).sum():.6f}")
 print(f"n-cut by the library {spectral.ncut(A, clusters):.6f}")
 print(f"no division is below {eigenvalues[:k].sum():.6f}")
 
-# %% mystnb={"figure": {"name": "fig-dm-live-graph", "caption": "The adjacency matrix of the pruned network (digits, one network), by layer (a) and by cluster (b); darker is a larger weight, on a scale of square roots. Lines separate layers and clusters. In (b) look how much of the weight lies in the blocks along the diagonal: the rest is what the n-cut counts."}, "image": {"alt": "Two square matrices: blocks beside the diagonal where neighbouring layers meet, and the same entries sorted into blocks along the diagonal", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-live-graph", "caption": "The adjacency matrix of the pruned network (digits, one network), by layer (a) and by cluster (b); darker is a larger weight, on a scale of square roots. Lines separate layers and clusters. In (b) look how much of the weight lies in the blocks along the diagonal: the rest is what the n-cut counts."}, "image": {"alt": "Two square matrices: blocks beside the diagonal where neighbouring layers meet, and the same entries sorted into blocks along the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.5))
 layer = np.repeat(np.arange(len(sizes)), sizes)
 order = nodes[np.lexsort((layer[nodes], clusters[nodes]))]
@@ -213,6 +223,7 @@ short, fast = timed(lambda: spectral.layered_embedding(wide, k))
 print(f"whole graph {slow:.3f} s, one block {fast:.3f} s: {slow / fast:.0f} times less")
 print(f"largest difference of an eigenvalue: {np.abs(whole.eigenvalues - short.eigenvalues).max():.0e}")
 
+
 # %% [markdown]
 # `spectral.layered_clusters` takes this way, and `spectral.layered_ncut` computes the n-cut without the large matrix.
 #
@@ -242,7 +253,7 @@ found = {"trained": beside_shuffles(trained), "pruned": beside_shuffles(pruned)}
 for name, one in found.items():
     print(f"{name}: n-cut {one.ncut:.2f}, shuffles {one.null.mean():.2f} ± {one.null.std():.2f}")
 
-# %% mystnb={"figure": {"name": "fig-dm-live-shuffles", "caption": "N-cut of the network (line) and of 30 shuffles of its weights (bars), before (a) and after pruning (b); digits, 12 clusters, one network. Look on which side of the bars the line lies, and how far away. The smallest possible p is 1/31."}, "image": {"alt": "Two histograms of the n-cut of shuffles, each with a vertical line for the network", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-live-shuffles", "caption": "N-cut of the network (line) and of 30 shuffles of its weights (bars), before (a) and after pruning (b); digits, 12 clusters, one network. Look on which side of the bars the line lies, and how far away. The smallest possible p is 1/31."}, "image": {"alt": "Two histograms of the n-cut of shuffles, each with a vertical line for the network", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 2.7), sharey=True)
 for ax, (name, one) in zip(axes, found.items(), strict=True):
     ax.hist(one.null, bins=10, color=plotting.COLORS[5], edgecolor="white")
@@ -281,7 +292,7 @@ print(
     f"{len(subclusters)} sub-clusters; our example: {len(example)} of the {len(live[at])} live units of hidden layer {at + 1}"
 )
 
-# %% mystnb={"figure": {"name": "fig-dm-live-subclusters", "caption": "Units that each of the 12 clusters has in each layer of the pruned network (digits). A cell of a hidden layer with two units or more is a sub-cluster, unless it is the whole layer. Look whether clusters run through several layers, or are little more than one layer each: then few sub-clusters are left to test."}, "image": {"alt": "Table of the number of units, six layers by twelve clusters", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-live-subclusters", "caption": "Units that each of the 12 clusters has in each layer of the pruned network (digits). A cell of a hidden layer with two units or more is a sub-cluster, unless it is the whole layer. Look whether clusters run through several layers, or are little more than one layer each: then few sub-clusters are left to test."}, "image": {"alt": "Table of the number of units, six layers by twelve clusters", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(plotting.WIDTH, 2.6))
 counts = [np.bincount(own[own >= 0], minlength=k) for own in np.split(clusters, ends[:-1])]
 names = ["inputs", *(f"hidden {number}" for number in range(1, 5)), "outputs"]
@@ -330,7 +341,7 @@ sets = [
 right = np.array([correct(number, of) for (number, _), of in zip(subclusters, sets, strict=True)])
 lost = intact.sum() - right.sum(axis=2)  # sub-clusters × (true set, then random ones)
 
-# %% mystnb={"figure": {"name": "fig-dm-live-lesions", "caption": "Accuracy lost without a set of units: sub-clusters (diamonds) and 19 random sets of as many units of the same layer (dots); pruned network, 500 test images of digits. The arrow marks our example. Look how many diamonds are above nearly all of their dots. Some lesions cost nothing, or even help a little."}, "image": {"alt": "Columns of grey dots, each with one orange diamond, for the sub-clusters of four layers", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-live-lesions", "caption": "Accuracy lost without a set of units: sub-clusters (diamonds) and 19 random sets of as many units of the same layer (dots); pruned network, 500 test images of digits. The arrow marks our example. Look how many diamonds are above nearly all of their dots. Some lesions cost nothing, or even help a little."}, "image": {"alt": "Columns of grey dots, each with one orange diamond, for the sub-clusters of four layers", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(plotting.WIDTH, 3.2))
 percent = 100 * lost / len(truth)
 of_layer = np.array([number for number, _ in subclusters])
@@ -363,7 +374,7 @@ plt.show()
 #
 # $$p = \frac{b + (t + 1)/2}{n + 1},$$ (eq-dm-midp)
 #
-# which counts each tie by half. {ref}`sec-dm-ties` shows why this matters.
+# which counts each tie by half. [From many sub-clusters to one answer](#sec-dm-ties) shows why this matters.
 
 # %%
 from modutils import statistics
@@ -402,7 +413,7 @@ print(f"normalised range      {r[chosen, 0]:.3f}, by the library {library.normal
 # The division does something unexpected. A set that costs nothing on average has $\bar\Delta$ near 0, so that its $r$ is huge or not defined at all. A set that
 # costs much is divided by much. So $r$ *falls* with importance, and important sub-clusters tend to look incoherent next to their random sets.
 
-# %% mystnb={"figure": {"name": "fig-dm-live-classes", "caption": "Coherence by class in the pruned network (digits). (a) Change of accuracy in each class without the sub-cluster of our example; dots are its 19 random sets. (b, c) All sub-clusters (diamonds) and all random sets (dots) by what they cost on average: the spread rises with the cost, the normalised range falls (both axes logarithmic; lesions without any cost or with a gain are left out). Far to the left are lesions whose gains and losses nearly cancel."}, "image": {"alt": "Bars of the change in ten classes with dots for random sets, and two scatter plots with opposite trends", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-live-classes", "caption": "Coherence by class in the pruned network (digits). (a) Change of accuracy in each class without the sub-cluster of our example; dots are its 19 random sets. (b, c) All sub-clusters (diamonds) and all random sets (dots) by what they cost on average: the spread rises with the cost, the normalised range falls (both axes logarithmic; lesions without any cost or with a gain are left out). Far to the left are lesions whose gains and losses nearly cancel."}, "image": {"alt": "Bars of the change in ten classes with dots for random sets, and two scatter plots with opposite trends", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, axes = plt.subplot_mosaic([["a", "a"], ["b", "c"]], figsize=(plotting.WIDTH, 5.2), height_ratios=(1, 1.3))
 axes["a"].bar(range(10), 100 * changes[chosen, 0], color=plotting.COLORS[1], alpha=0.7)
 shift = np.linspace(-0.3, 0.3, 19)
@@ -425,7 +436,7 @@ plt.show()
 # %% [markdown]
 # ### Coherence by features: one image for all
 #
-# If the units of a set look for the same thing, one image can drive them all. *Feature visualisation* {cite:p}`olah2017feature` makes
+# If the units of a set look for the same thing, one image can drive them all. *Feature visualisation* ([Olah et al., 2017](https://doi.org/10.23915/distill.00007)) makes
 # such an image. Let $z_u(x)$ be the value of unit $u$ on image $x$, before the ReLU. For a set $S$ of units, gradient ascent looks for an image with a large
 #
 # $$\text{score}(S) = \sum_{u \in S} |z_u(x)|.$$ (eq-dm-score)
@@ -449,7 +460,7 @@ for number in range(4):
 above = int((scores[three, 0] > scores[three, 1:].mean(axis=1)).sum())
 print(f"{len(three)} sub-clusters of three or more units; {above} score higher than their random sets on average")
 
-# %% mystnb={"figure": {"name": "fig-dm-live-images", "caption": "Images made to drive all units of a set, for the largest sub-cluster of each hidden layer that takes up at most half of it (left, outlined) and four of its 19 random sets (right); pruned network, digits. Numbers are scores. Compare the score on the left with those of its row. Do not expect digits: the image only has to drive the units."}, "image": {"alt": "Rows of five grey images with their scores, one row a layer", "width": "90%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-live-images", "caption": "Images made to drive all units of a set, for the largest sub-cluster of each hidden layer that takes up at most half of it (left, outlined) and four of its 19 random sets (right); pruned network, digits. Numbers are scores. Compare the score on the left with those of its row. Do not expect digits: the image only has to drive the units."}, "image": {"alt": "Rows of five grey images with their scores, one row a layer", "width": "90%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 half = [place for place in three if len(subclusters[place][1]) <= len(live[subclusters[place][0]]) / 2]
 rows = [
     max(own, key=lambda place: len(subclusters[place][1]))
@@ -487,7 +498,7 @@ for name, value in {"importance": lost, "spread": spread, "score": scores[three]
 
 # %% [markdown]
 # For several networks the authors take the mean of their p-values, which has a known distribution too. For many such tests they control the
-# false discovery rate {cite:p}`benjamini1995controlling`.
+# false discovery rate ([Benjamini and Hochberg, 1995](https://doi.org/10.1111/j.2517-6161.1995.tb02031.x)).
 #
 # **Ties.** Is the p-value of a sub-cluster uniform when there is nothing to find? Suppose that a lesion changes nothing, and none of the random ones does
 # either. Then no random set is beyond the true one, $b = 0$, and the published rule gives the smallest p-value that exists, $1/20$. The mid-p-value is $1/2$.
@@ -506,6 +517,7 @@ for rule, ties in {"published": "ignored", "mid": "mid"}.items():
     print(
         f"{rule:9} p of the first pair {p[0]:.3f}, Fisher {statistics.fisher(p, 19 if ties == 'ignored' else None):.1g}"
     )
+
 
 # %% [markdown]
 # (The authors take $1/40$ off every p-value before they combine, which centres them at $1/2$ if there are no ties. So do we, for the published rule.)
@@ -541,7 +553,7 @@ def combined(table, ties):
 
 tables = {"trained": lost_at_random(trained), "pruned": lost_at_random(pruned)}
 
-# %% mystnb={"figure": {"name": "fig-dm-live-calibration", "caption": "Is the test of importance calibrated? Combined p-values with random sets in the place of all sub-clusters, 200 draws, sorted, with the published rule for ties and with mid-p-values, for the network before (a) and after pruning (b); digits, 500 test images. A calibrated test follows the diagonal. A curve below it finds importance where there is none; a curve above it is too careful."}, "image": {"alt": "Two panels with two rising curves each and the diagonal", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-live-calibration", "caption": "Is the test of importance calibrated? Combined p-values with random sets in the place of all sub-clusters, 200 draws, sorted, with the published rule for ties and with mid-p-values, for the network before (a) and after pruning (b); digits, 500 test images. A calibrated test follows the diagonal. A curve below it finds importance where there is none; a curve above it is too careful."}, "image": {"alt": "Two panels with two rising curves each and the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, axes = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.3), sharey=True)
 uniform = (np.arange(200) + 0.5) / 200
 false_alarms = {}
@@ -557,7 +569,7 @@ axes[0].legend()
 plotting.letters(axes)
 plt.show()
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 Markdown(
     "**What we see.** With the published rule "
     + " and ".join(f"{false_alarms[name, 'ignored']:.0%} of the draws in the {name} network" for name in tables)
@@ -568,7 +580,7 @@ Markdown(
 
 # %% [markdown]
 # Fisher's method also takes the sub-clusters as independent, and they are not quite: they share a layer and the test images. So the chapter has a
-# second test. It permutes the labels within layers and compares the whole partition with whole random partitions {cite:p}`phipson2010permutation`.
+# second test. It permutes the labels within layers and compares the whole partition with whole random partitions ([Phipson and Smyth, 2010](https://doi.org/10.2202/1544-6115.1585)).
 #
 # How *large* is an effect? The authors take $2t / (t + \bar r)$, where $t$ is the statistic of a sub-cluster and $\bar r$ its mean over the random sets: 1 means no
 # difference.
@@ -602,7 +614,7 @@ print(
     f"NMI with the clusters of the weights {normalized_mutual_info_score(one, other):.3f}, by chance {np.mean(chance):.3f}"
 )
 
-# %% mystnb={"figure": {"name": "fig-dm-live-activations", "caption": "The graph of activations: squared rank correlation of the hidden units of the pruned network (digits), by layer (a) and by cluster (b). Lines separate layers and clusters; units with constant values are left out. Unlike {numref}`fig-dm-live-graph`, nearly every pair of units has an edge. Look for blocks in (b) that are darker than their surroundings."}, "image": {"alt": "Two square blue matrices, by layer and sorted by cluster into darker blocks along the diagonal", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-live-activations", "caption": "The graph of activations: squared rank correlation of the hidden units of the pruned network (digits), by layer (a) and by cluster (b). Lines separate layers and clusters; units with constant values are left out. Unlike {numref}`fig-dm-live-graph`, nearly every pair of units has an edge. Look for blocks in (b) that are darker than their surroundings."}, "image": {"alt": "Two square blue matrices, by layer and sorted by cluster into darker blocks along the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.4))
 active = np.flatnonzero(by_activations >= 0)
 layer = np.repeat(np.arange(4), sizes[1:5])
@@ -642,7 +654,7 @@ print(f"NMI of the planted groups with 10 clusters of the weights: {agreement:.3
 
 # %% [markdown]
 # From here on `proxies.test_partition` does all of the above in one call: for every sub-cluster of a partition it gives the statistics and the p-values, and those of a
-# *random partition* with the same sizes, tested in its place. {numref}`fig-dm-live-summary` is the whole study in small.
+# *random partition* with the same sizes, tested in its place. [Figure dm-live-summary](#fig-dm-live-summary) is the whole study in small.
 
 # %%
 from studies.detecting_modularity import proxies
@@ -666,7 +678,7 @@ table = np.array(
     ]
 )
 
-# %% mystnb={"figure": {"name": "fig-dm-live-summary", "caption": "Fisher's p-values (mid-p) of three partitions, each above a random partition of the same layers into parts of the same sizes; darker is smaller. Planted modules are in a network that has nothing else, the clusters in the pruned network (digits, 400 test images, one network each). The rows of random partitions should have no small numbers, the first row should."}, "image": {"alt": "Table of p-values, six partitions by five statistics", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-live-summary", "caption": "Fisher's p-values (mid-p) of three partitions, each above a random partition of the same layers into parts of the same sizes; darker is smaller. Planted modules are in a network that has nothing else, the clusters in the pruned network (digits, 400 test images, one network each). The rows of random partitions should have no small numbers, the first row should."}, "image": {"alt": "Table of p-values, six partitions by five statistics", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(plotting.WIDTH, 3.0))
 depth = -np.log10(np.maximum(table, 1e-300))
 rows = [row for name in tested for row in (name, "random")]
@@ -674,7 +686,7 @@ columns = [name.replace(" ", "\n") for name in shown]
 plotting.heat_table(ax, depth, rows, columns, text=lambda x: f"{10**-x:.1g}", low=0, high=8)
 plt.show()
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 seen_by = [name for name, p in zip(shown, table[0], strict=True) if p < 0.01]
 unseen_by = [name for name in shown if name not in seen_by]
 Markdown(
@@ -698,15 +710,14 @@ Markdown(
 #
 # **Controls.** The same networks before training. Random partitions, which are tested as if they were found. Networks with *planted* groups: their first weights are
 # larger within ten groups than between them. And networks in which ten groups are true modules, because weights between them do not exist.
-#
-# **Further networks.** A small CNN, an L1 penalty, and a task whose images are two half-images. Recorded seeds: {glue:text}`further-seeds`.
-#
+
+# %% [markdown]
 # **Left out.** The paper also studies VGG networks on CIFAR-10, trained for 200 epochs, and pretrained networks on ImageNet. Neither fits two processor cores, and ImageNet is
 # not free to pass on. The price is known: by the authors' stored results the clearest coherence is found in these large networks. So weak coherence in what follows *agrees* with
 # them. The claims of the abstract are about the method, and small networks on these two data sets are part of the authors' own study.
 #
 # **Published numbers.** The body of the paper could not be read here. Open diamonds and tan spans are from result tables that the authors store beside their code of 2021. They belong
-# to the predecessors of the paper, {cite:t}`filan2021clusterability` among them, with $k$ = 12 clusters. The paper itself has $k$ = 16. We take 12 for n-cuts and 16 for importance and coherence.
+# to the predecessors of the paper, [Filan et al. (2021)](https://arxiv.org/abs/2103.03386) among them, with $k$ = 12 clusters. The paper itself has $k$ = 16. We take 12 for n-cuts and 16 for importance and coherence.
 
 # %%
 from companion.published import table
@@ -719,7 +730,7 @@ of = {reports.DATASETS[name]: evidence.Evidence(record, name) for name in chapte
 first = next(iter(of.values()))
 
 
-# %% tags=["remove-cell"]
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
 chapter.glue()
 FURTHER = {"cnn": "CNN", "l1": "L1", "independent": "halves"}
 extra = [
@@ -727,39 +738,44 @@ extra = [
     for where in of.values()
     for kind in ("plain", "dropout")
 ]
-glue("unpruned-extra", f"{min(extra):+.2f} to {max(extra):+.2f}".replace("-", "−"), display=False)
+glue("unpruned-extra", f"{min(extra):+.2f} to {max(extra):+.2f}".replace("-", "−"))
 seeds = {
     name: [f"{words} {len(where.cuts(kind, 'trained'))}" for kind, words in FURTHER.items()]
     for name, where in of.items()
 }
-glue("further-seeds", "; ".join(f"{', '.join(words)} ({name})" for name, words in seeds.items()), display=False)
+glue("further-seeds", "; ".join(f"{', '.join(words)} ({name})" for name, words in seeds.items()))
 
 
-# %% tags=["remove-input"]
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+**Further networks.** A small CNN, an L1 penalty, and a task whose images are two half-images. Recorded seeds: {glue:text}`further-seeds`.
+""")
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.origin()
 
 # %% [markdown]
 # ### Are networks clusterable?
 #
 # First the structure alone. An n-cut says how well a graph can be cut into $k$ parts, and less is better. What is a low n-cut? The natural yardstick is the same weights in another order: permute them
-# within each layer, cluster again with the same effort, and see where the network stands ({numref}`fig-dm-ncuts`).
+# within each layer, cluster again with the same effort, and see where the network stands ([Figure dm-ncuts](#fig-dm-ncuts)).
 
-# %% mystnb={"figure": {"name": "fig-dm-ncuts", "caption": "N-cuts with k = 12. Dots: one network each. Grey: mean and standard deviation of the n-cuts of its 50 shuffles. Diamonds: published (2021). Look how far a dot lies left of its shuffles, and how far the shuffles themselves move with pruning."}, "image": {"alt": "Rows of dots for groups of networks beside grey bars of their shuffles, with published values as diamonds", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-ncuts", "caption": "N-cuts with k = 12. Dots: one network each. Grey: mean and standard deviation of the n-cuts of its 50 shuffles. Diamonds: published (2021). Look how far a dot lies left of its shuffles, and how far the shuffles themselves move with pruning."}, "image": {"alt": "Rows of dots for groups of networks beside grey bars of their shuffles, with published values as diamonds", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 cut_figures.ncuts(of)
 
 # %% [markdown]
-# The distance to the shuffles in units of their standard deviation is $z$. {numref}`fig-dm-z` shows it with two variants. A unit's incoming weights can be scaled up and its outgoing ones down without changing what
-# a ReLU network does, but the graph changes. So we also scale the incoming weights of every unit to one length first. And in a pruned network the shuffles move zeros about. So we also shuffle only the weights
+# The distance to the shuffles in units of their standard deviation is $z$. [Figure dm-z](#fig-dm-z) shows it with two variants. A unit's incoming weights can be scaled up and its outgoing ones down without changing what
+# a ReLU network does, but the graph changes. ([The bake-off](bake_off.py) does so to networks whose modules are known.) So we also scale the incoming weights of every unit to one length first. And in a pruned network the shuffles move zeros about. So we also shuffle only the weights
 # that are left, which keeps the pattern of who is joined to whom.
 
-# %% mystnb={"figure": {"name": "fig-dm-z", "caption": "N-cut minus mean of its shuffles, in their standard deviations (the axis is linear near 0 and logarithmic further out). Dots: one network each. Diamonds: published. Small marks: after scaling every unit, and with shuffles that keep the pattern of zeros. Look whether the small marks stay on the side of the dots: if not, the finding depends on a choice that the function of the network does not."}, "image": {"alt": "Rows of dots on an axis of z scores with published diamonds and smaller marks", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-z", "caption": "N-cut minus mean of its shuffles, in their standard deviations (the axis is linear near 0 and logarithmic further out). Dots: one network each. Diamonds: published. Small marks: after scaling every unit, and with shuffles that keep the pattern of zeros. Look whether the small marks stay on the side of the dots: if not, the finding depends on a choice that the function of the network does not."}, "image": {"alt": "Rows of dots on an axis of z scores with published diamonds and smaller marks", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 cut_figures.z_scores(of)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("C1", "C2", "C3", "C4", "C7")
 
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 def mean_z(where, kind, state, graph="weights"):
     return np.mean([cut.of(graph).z for cut in where.cuts(kind, state)])
 
@@ -785,13 +801,13 @@ chapter.remark(
 # %% [markdown]
 # ### Where the yardstick bends
 #
-# Three more kinds of networks ({numref}`fig-dm-further`). An *L1 penalty* on the weights makes most of them nearly zero. A small *CNN*: nodes are filters, and an edge is the sum of the sizes of a kernel. And MLPs on images of *two halves*: with
+# Three more kinds of networks ([Figure dm-further](#fig-dm-further)). An *L1 penalty* on the weights makes most of them nearly zero. A small *CNN*: nodes are filters, and an edge is the sum of the sizes of a kernel. And MLPs on images of *two halves*: with
 # *independent* halves the answer is the sum of two classes modulo 10, so the network has two things to read; with *redundant* halves both are of the class that is asked for.
 
-# %% mystnb={"figure": {"name": "fig-dm-further", "caption": "As before for further networks: z (left) and n-cuts beside those of shuffles (right); dots are networks. Under L1 look at the shuffles, not at the networks. Compare independent with redundant halves."}, "image": {"alt": "Rows of dots for CNNs, networks with L1 penalty and tasks with two halves: z on the left, n-cuts on the right", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-further", "caption": "As before for further networks: z (left) and n-cuts beside those of shuffles (right); dots are networks. Under L1 look at the shuffles, not at the networks. Compare independent with redundant halves."}, "image": {"alt": "Rows of dots for CNNs, networks with L1 penalty and tasks with two halves: z on the left, n-cuts on the right", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 cut_figures.further_cuts(of) if scale == "paper" else "Computed in part at quick scale; see the paper scale."
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("C5", "C6", "C8")
 
 # %% [markdown]
@@ -800,10 +816,10 @@ chapter.boxes("C5", "C6", "C8")
 # Now the other kind of edge. Two hidden units are joined by the square of the correlation between the ranks of their values before the ReLU, over 5000 training images. All pairs of hidden units have an edge, also within a layer and
 # between distant layers. The yardstick is the same graph with its edges permuted.
 
-# %% mystnb={"figure": {"name": "fig-dm-activations", "caption": "(a) N-cuts of activation graphs (dots) beside those of permuted edges (grey), k = 12. (b) How much the partition agrees with that of the weights: normalised mutual information, 0 = not at all, 1 = the same. Look how far the two scales of (a) are apart, and how near (b) is to 0."}, "image": {"alt": "Rows of dots far from grey bars, and rows of small values of mutual information", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-activations", "caption": "(a) N-cuts of activation graphs (dots) beside those of permuted edges (grey), k = 12. (b) How much the partition agrees with that of the weights: normalised mutual information, 0 = not at all, 1 = the same. Look how far the two scales of (a) are apart, and how near (b) is to 0."}, "image": {"alt": "Rows of dots far from grey bars, and rows of small values of mutual information", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 cut_figures.activation_cuts(of)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("C10")
 
 # %% [markdown]
@@ -813,31 +829,31 @@ chapter.boxes("C10")
 #
 # Before importance, a look at the partitions themselves. Clusters may follow the layers. A cluster that holds a whole layer gives no sub-cluster to test, because no random set of the layer is different.
 
-# %% mystnb={"figure": {"name": "fig-dm-composition", "caption": "Weights/global with k = 16. Top: for one network of each group, the units of each layer by cluster (colours are clusters). Bottom: sub-clusters per hidden layer that are tested, mean over seeds. Look for layers that one colour fills."}, "image": {"alt": "Stacked bars of clusters by layer for several networks, and a table of numbers of sub-clusters", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-composition", "caption": "Weights/global with k = 16. Top: for one network of each group, the units of each layer by cluster (colours are clusters). Bottom: sub-clusters per hidden layer that are tested, mean over seeds. Look for layers that one colour fills."}, "image": {"alt": "Stacked bars of clusters by layer for several networks, and a table of numbers of sub-clusters", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.composition(first)
 
 # %% [markdown]
 # ### Importance and coherence
 #
-# {numref}`fig-dm-p` is the main result. For every network and each of its four partitions, all sub-clusters are compared with 19 random sets each, and the p-values are combined into one.
+# [Figure dm-p](#fig-dm-p) is the main result. For every network and each of its four partitions, all sub-clusters are compared with 19 random sets each, and the p-values are combined into one.
 
-# %% mystnb={"figure": {"name": "fig-dm-p", "caption": "Fisher's combined p-value of each network (dots), on a scale on which evidence grows to the right; the line is at 0.05. Columns: importance of lesions, class-wise range as published, score and entropy of feature visualisation. Colours: partitions. Grey marks: a random partition of the same network, tested in the same way. Tan spans: published. Look at untrained networks first: what is significant there is not learned."}, "image": {"alt": "Grid of panels with rows for groups of networks and columns for four statistics, dots on an axis of p-values", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-p", "caption": "Fisher's combined p-value of each network (dots), on a scale on which evidence grows to the right; the line is at 0.05. Columns: importance of lesions, class-wise range as published, score and entropy of feature visualisation. Colours: partitions. Grey marks: a random partition of the same network, tested in the same way. Tan spans: published. Look at untrained networks first: what is significant there is not learned."}, "image": {"alt": "Grid of panels with rows for groups of networks and columns for four statistics, dots on an axis of p-values", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.p_values(of)
 
 # %% [markdown]
-# A small p-value says that there is something, not how much. {numref}`fig-dm-effects` shows how much.
+# A small p-value says that there is something, not how much. [Figure dm-effects](#fig-dm-effects) shows how much.
 
-# %% mystnb={"figure": {"name": "fig-dm-effects", "caption": "Effect sizes, mean over sub-clusters, and over seeds with 95 % interval. Importance: extra drop of accuracy over random sets, in percentage points. The others: 2t/(t + r), where t is the statistic and r its mean over random sets; 1 is no effect, and for entropy an effect lies below 1."}, "image": {"alt": "Grid of panels with means and intervals for groups of networks and four statistics", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-effects", "caption": "Effect sizes, mean over sub-clusters, and over seeds with 95 % interval. Importance: extra drop of accuracy over random sets, in percentage points. The others: 2t/(t + r), where t is the statistic and r its mean over random sets; 1 is no effect, and for entropy an effect lies below 1."}, "image": {"alt": "Grid of panels with means and intervals for groups of networks and four statistics", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.effects(of)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("M1", "M3", "M4", "M5", "M6", "M7")
 
-# %% mystnb={"figure": {"name": "fig-dm-drops", "caption": "Every sub-cluster of the weights/global partitions (all seeds): the accuracy that its lesion costs against the mean cost of its random sets, in percentage points; colours are hidden layers. On the line a sub-cluster is as important as a random set. Look how few of them lie far above it."}, "image": {"alt": "Scatter plots of accuracy drops against the mean drop of random sets, with the diagonal", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-drops", "caption": "Every sub-cluster of the weights/global partitions (all seeds): the accuracy that its lesion costs against the mean cost of its random sets, in percentage points; colours are hidden layers. On the line a sub-cluster is as important as a random set. Look how few of them lie far above it."}, "image": {"alt": "Scatter plots of accuracy drops against the mean drop of random sets, with the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.drops(of)
 
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 def by_layer(where, kind, state):
     """Extra drop over random sets in points, hidden layer by hidden layer, as text."""
     found = [one.values["weights/global"] for one in where.tested(kind, state)]
@@ -887,10 +903,10 @@ chapter.remark(
     )
 )
 
-# %% mystnb={"figure": {"name": "fig-dm-classes", "caption": "One pruned network ({glue:text}`dataset`): accuracy that each lesion costs, class by class, in percentage points. Rows are sub-clusters (hidden layer, number of units). Look for rows with one dark cell: those would be coherent by class."}, "image": {"alt": "Table of accuracy drops with sub-clusters in rows and classes in columns", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-classes", "caption": "One pruned network ({glue:text}`dataset`): accuracy that each lesion costs, class by class, in percentage points. Rows are sub-clusters (hidden layer, number of units). Look for rows with one dark cell: those would be coherent by class."}, "image": {"alt": "Table of accuracy drops with sub-clusters in rows and classes in columns", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.classes(first)
 
-# %% mystnb={"figure": {"name": "fig-dm-pictures", "caption": "Images that drive sub-clusters as far as they go (upper rows) and random sets of as many units of the same layer (lower rows), with the score per unit; weights/global, one plain network ({glue:text}`dataset`). Try to tell the upper rows from the lower ones."}, "image": {"alt": "Rows of abstract grey images made by optimisation, with a score above each", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-pictures", "caption": "Images that drive sub-clusters as far as they go (upper rows) and random sets of as many units of the same layer (lower rows), with the score per unit; weights/global, one plain network ({glue:text}`dataset`). Try to tell the upper rows from the lower ones."}, "image": {"alt": "Rows of abstract grey images made by optimisation, with a score above each", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.pictures(first)
 
 # %% [markdown]
@@ -898,16 +914,16 @@ figures.pictures(first)
 #
 # In a convolutional network a unit is a filter, and a lesion silences it at all places. Our CNN has 32, 64 and 64 filters and is trained for three epochs; the authors' is larger and trained for ten.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("M2")
 
 # %% [markdown]
 # ## All claims
 #
-# One row a claim: verdict, value and interval. Rules, published values and reasons are on {doc}`/book/claims`; {doc}`/book/changes` says which
+# One row a claim: verdict, value and interval. Rules, published values and reasons are on [Claims](../book/claims.md); [How the rules changed](../book/changes.md) says which
 # rules were changed after the record was made.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.lines()
 
 # %% [markdown]
@@ -917,16 +933,16 @@ chapter.lines()
 # ### Ties, and whether the p-values can be trusted
 #
 # The published p-value counts the random sets that are *strictly* more extreme. A lesion that changes nothing, beside random lesions that change nothing either, then gets the smallest p-value there is: 1/20. The same happens where entropies
-# underflow to zero. {numref}`fig-dm-calibration` tests random partitions as if they had been found, with both rules. P-values of random partitions must be uniform.
+# underflow to zero. [Figure dm-calibration](#fig-dm-calibration) tests random partitions as if they had been found, with both rules. P-values of random partitions must be uniform.
 
-# %% mystnb={"figure": {"name": "fig-dm-calibration", "caption": "P-values of random partitions, sorted, against uniform quantiles: with mid-p-values and with the published rule. The band is where 95 % of uniform samples stay. Look at the entropy in single precision, as the published code computes it: where the curve sags below the band, random partitions look significant."}, "image": {"alt": "Quantile plots of p-values for four statistics and two rules, with a diagonal and a band", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-calibration", "caption": "P-values of random partitions, sorted, against uniform quantiles: with mid-p-values and with the published rule. The band is where 95 % of uniform samples stay. Look at the entropy in single precision, as the published code computes it: where the curve sags below the band, random partitions look significant."}, "image": {"alt": "Quantile plots of p-values for four statistics and two rules, with a diagonal and a band", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.calibration(of)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("M9")
 
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 def alarms(statistic, ties):
     """Share of random partitions that look significant at 5 %."""
     found = [
@@ -957,28 +973,28 @@ chapter.remark(
 
 # %% [markdown]
 # Fisher's method assumes that the p-values of a network's sub-clusters are independent. They share one network and one test set. So we also rank whole partitions among partitions with permuted labels, which assumes nothing of the kind
-# ({numref}`fig-dm-permutation`).
+# ([Figure dm-permutation](#fig-dm-permutation)).
 
-# %% mystnb={"figure": {"name": "fig-dm-permutation", "caption": "P-value of each partition by Fisher's method (smaller to the right) and by ranking the whole partition among 19 with permuted labels (smaller above; it cannot be below 1/40). Look whether marks that Fisher calls significant, on the right, stand high up as well."}, "image": {"alt": "Scatter plots of two kinds of p-values on logarithmic axes", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-permutation", "caption": "P-value of each partition by Fisher's method (smaller to the right) and by ranking the whole partition among 19 with permuted labels (smaller above; it cannot be below 1/40). Look whether marks that Fisher calls significant, on the right, stand high up as well."}, "image": {"alt": "Scatter plots of two kinds of p-values on logarithmic axes", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.permutation(of)
 
 # %% [markdown]
 # (sec-dm-range)=
 # ### What does the class-wise range measure?
 #
-# The published measure of class-wise coherence divides the range of the changes by their mean. So a set that hurts a lot has a small value, however uneven it is, and a set that hurts nobody can have any. {numref}`fig-dm-spreads` compares it with the range as it is, and with the range beyond what sets
+# The published measure of class-wise coherence divides the range of the changes by their mean. So a set that hurts a lot has a small value, however uneven it is, and a set that hurts nobody can have any. [Figure dm-spreads](#fig-dm-spreads) compares it with the range as it is, and with the range beyond what sets
 # of this importance have. The last row are networks whose modules are true ones.
 
-# %% mystnb={"figure": {"name": "fig-dm-spreads", "caption": "Fisher's p for three ways to measure how unevenly a lesion falls on the classes; weights/global, and in the last row the ten true modules, each of which serves one class. Look at the last row: which measure sees them?"}, "image": {"alt": "Rows of dots on an axis of p-values for three statistics", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-spreads", "caption": "Fisher's p for three ways to measure how unevenly a lesion falls on the classes; weights/global, and in the last row the ten true modules, each of which serves one class. Look at the last row: which measure sees them?"}, "image": {"alt": "Rows of dots on an axis of p-values for three statistics", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.spreads(of)
 
-# %% mystnb={"figure": {"name": "fig-dm-true", "caption": "True modules (separate, one a class) and planted groups (larger first weights within groups, then trained): p-values and effects of four statistics. Dots: one network each. Look at the size of the effects: planted groups are detected nearly as surely, but they matter far less."}, "image": {"alt": "Panels of p-values and effects for networks with true modules and with planted groups", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-true", "caption": "True modules (separate, one a class) and planted groups (larger first weights within groups, then trained): p-values and effects of four statistics. Dots: one network each. Look at the size of the effects: planted groups are detected nearly as surely, but they matter far less."}, "image": {"alt": "Panels of p-values and effects for networks with true modules and with planted groups", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.true_modules(of)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("M10")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.remark(
     lambda: (
         "**What we see.** Ten modules that serve one class each are the clearest case of class-wise structure there can be, and the published range does not see them. Why not? Without its module an output is stuck at its bias, "
@@ -997,35 +1013,35 @@ chapter.remark(
 # %% [markdown]
 # ### How many clusters, how many images?
 #
-# The number of clusters $k$ must be chosen, and never by the result. {numref}`fig-dm-k` varies it.
+# The number of clusters $k$ must be chosen, and never by the result. [Figure dm-k](#fig-dm-k) varies it.
 
-# %% mystnb={"figure": {"name": "fig-dm-k", "caption": "Fisher's p of importance and score for other numbers of clusters, weights/global; one network of each group. Look whether a curve crosses the line at 0.05."}, "image": {"alt": "Curves of p-values against the number of clusters for four groups", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-k", "caption": "Fisher's p of importance and score for other numbers of clusters, weights/global; one network of each group. Look whether a curve crosses the line at 0.05."}, "image": {"alt": "Curves of p-values against the number of clusters for four groups", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.clusters(of)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("M8")
 
 # %% [markdown]
 # Lesions above are tested on 2000 test images, 200 of every class. On nearly all (892 of every class) small drops are seen better:
 
-# %% mystnb={"figure": {"name": "fig-dm-images", "caption": "Fisher's p with few test images (hollow) and with nearly all (filled), joined by a line; one network of each group ({glue:text}`dataset`). Where a line is short the number of images hardly matters."}, "image": {"alt": "Rows of pairs of marks joined by lines: p-values with few and with nearly all test images", "width": "75%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-images", "caption": "Fisher's p with few test images (hollow) and with nearly all (filled), joined by a line; one network of each group ({glue:text}`dataset`). Where a line is short the number of images hardly matters."}, "image": {"alt": "Rows of pairs of marks joined by lines: p-values with few and with nearly all test images", "width": "75%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.images_used(first) if scale == "paper" else "Computed at paper scale only."
 
 # %% [markdown]
 # (sec-dm-penalty)=
 # ### Beyond: if structure is made, does function follow?
 #
-# So far structure was found. It can also be made. {cite:t}`filan2021clusterability` add to the loss a penalty on the small eigenvalues of the Laplacian, which are small where a graph is easy to cut. Here is a small MLP, three layers of 64 units on MNIST at 7×7 pixels, with and without it. The weights of every unit
+# So far structure was found. It can also be made. [Filan et al. (2021)](https://arxiv.org/abs/2103.03386) add to the loss a penalty on the small eigenvalues of the Laplacian, which are small where a graph is easy to cut. Here is a small MLP, three layers of 64 units on MNIST at 7×7 pixels, with and without it. The weights of every unit
 # are rescaled after each step, so that scale alone cannot lower the penalty. Then we ask what the paper does not ask: are the clusters of the more clusterable network also more important and more coherent?
 
-# %% mystnb={"figure": {"name": "fig-dm-penalty", "caption": "Networks trained with a penalty on clusterability, by its strength: n-cut and its shuffles, accuracy, importance of sub-clusters (extra drop over random sets, in percentage points) and effect of the visualisation score (weights/global, k = 12). Lines join networks of one seed. Look whether importance and score follow the n-cut."}, "image": {"alt": "Four panels of n-cut, accuracy, importance and score against the strength of a penalty, with lines for seeds", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-dm-penalty", "caption": "Networks trained with a penalty on clusterability, by its strength: n-cut and its shuffles, accuracy, importance of sub-clusters (extra drop over random sets, in percentage points) and effect of the visualisation score (weights/global, k = 12). Lines join networks of one seed. Look whether importance and score follow the n-cut."}, "image": {"alt": "Four panels of n-cut, accuracy, importance and score against the strength of a penalty, with lines for seeds", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.penalty(first)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("C9")
 
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 def follows(statistic, number):
     """Paired difference between the strongest penalty and none, as text."""
     strong, none = first.penalised(cells.STRENGTHS[-1]), first.penalised(0.0)
@@ -1093,36 +1109,40 @@ chapter.remark(
 # The test of one network is some 3000 lesions and as many visualisations, and every n-cut needs 50 shuffles. The graph of layers is bipartite, so its eigenvectors follow from a matrix that is several times smaller. Lesions run only what lies above the layer; how much that saves depends on the
 # layer. For the first of four layers nearly the whole network lies above, and no exact method can skip it. Images of many sets are optimised together. Below is each piece beside what one would otherwise call, with the same result on one thread. `make bench` measures it anew.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 HTML(reports.benchmarks("spectral", "lesions"))
 
 # %% [markdown]
 # ## What to take away
-#
-# *Are trained networks clusterable?* {glue:text}`C2-value`. The claim: {glue:text}`C2-verdict`.
-#
-# *Do weights alone give important groups?* {glue:text}`M1-value`. The claim: {glue:text}`M1-verdict`.
-#
-# *Are they coherent?* By class, with the published measure: {glue:text}`M3-value`. By feature visualisation: {glue:text}`M4-value`.
-#
-# *Would true modules be seen?* {glue:text}`M10-value`. The control: {glue:text}`M10-verdict`.
-#
-# Three lessons reach beyond these numbers. A p-value needs a rule for ties: with the published one random partitions look important ({numref}`fig-dm-calibration`). A ratio can hide what it is
-# meant to show: the normalised range misses modules that are there by construction ({numref}`fig-dm-spreads`). And a small p-value is not a large effect. In unpruned networks a sub-cluster by weights costs
-# {glue:text}`unpruned-extra` points beyond a random set, group by group, and where it costs much more, in the last layer of pruned networks, the wiring says so by itself ({numref}`fig-dm-drops`).
-#
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+*Are trained networks clusterable?* {glue:text}`C2-value`. The claim: {glue:text}`C2-verdict`.
+
+*Do weights alone give important groups?* {glue:text}`M1-value`. The claim: {glue:text}`M1-verdict`.
+
+*Are they coherent?* By class, with the published measure: {glue:text}`M3-value`. By feature visualisation: {glue:text}`M4-value`.
+
+*Would true modules be seen?* {glue:text}`M10-value`. The control: {glue:text}`M10-verdict`.
+
+Three lessons reach beyond these numbers. A p-value needs a rule for ties: with the published one random partitions look important ([Figure dm-calibration](#fig-dm-calibration)). A ratio can hide what it is
+meant to show: the normalised range misses modules that are there by construction ([Figure dm-spreads](#fig-dm-spreads)). And a small p-value is not a large effect. In unpruned networks a sub-cluster by weights costs
+{glue:text}`unpruned-extra` points beyond a random set, group by group, and where it costs much more, in the last layer of pruned networks, the wiring says so by itself ([Figure dm-drops](#fig-dm-drops)).
+""")
+
+# %% [markdown]
 # (sec-dm-record)=
 # ## The record
 #
 # Every piece of work is one file that says how it was made, so this section is made from the record itself.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.origin_table()
 
 # %% [markdown]
 # Processor time, stage by stage; a network that came from the cache counts with its training:
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.durations()
 
 # %% [markdown]
@@ -1131,9 +1151,35 @@ chapter.durations()
 # Open this page in JupyterLab (`make lab`, or the rocket above) and change three things.
 #
 # 1. **Other clusters.** In *What a good division is* set `k = 8`. Does the p-value of the lesion change sides?
+#
+#    <details>
+#    <summary>What one sees (a minute)</summary>
+#
+#    Here it does, and the cluster that is looked at is another one. A p value of one group says little, which is why all are combined
+#    in the end.
+#
+#    </details>
+#
 # 2. **Another graph.** In the live part add `kind="pearson"` to `graphs.correlation_graph`, in place of ranks. How much does the partition change? Compare with the NMI between weights and activations.
+#
+#    <details>
+#    <summary>What one sees (a minute)</summary>
+#
+#    Hardly: the n-cut and the agreement with the clusters of the weights change little. Partitions by weights and by
+#    activations differ far more from each other than two kinds of correlation do.
+#
+#    </details>
+#
 # 3. **Your own network.** `graphs.layer_weights(model)` takes any network of linear layers, or of convolutions. Cluster it, cut the labels by layer, and hand the units of a sub-cluster to
 #    `lesions.correct_counts` with `units="channel"`, together with random sets of as many units of that layer.
+#
+#    <details>
+#    <summary>What one sees (a few minutes)</summary>
+#
+#    You get a row of right answers, by class, for each set. Compare the first with the range of the others. Try an untrained network
+#    first: there all rows are alike but for chance.
+#
+#    </details>
 #
 # To compute the figures of this page anew at small size, set `scale = "quick"` in the first code cell, or run
 #

@@ -7,7 +7,7 @@
 #       format_name: percent
 #       format_version: '1.3'
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -16,9 +16,9 @@
 # # Upstream and downstream modules
 #
 # When do two units of a network do the same? There are two ways to ask. Do they *respond* to the same things? Or do they *cause*
-# the same things? {cite:t}`lange2022clustering` ask both, of the same units, and compare the answers.
+# the same things? [Lange et al. (2022)](https://arxiv.org/abs/2203.11815) ask both, of the same units, and compare the answers.
 #
-# {numref}`fig-ud-idea` shows the idea. A hidden unit stands between what drives it, *upstream*, and what it drives,
+# [Figure ud-idea](#fig-ud-idea) shows the idea. A hidden unit stands between what drives it, *upstream*, and what it drives,
 # *downstream*. Measure how alike all pairs of units are on one side. Group the units so that those in a group are more alike than one
 # would expect. The groups are the modules, and how well the grouping works says how *modular* the layer is.
 #
@@ -26,21 +26,32 @@
 # And modules found upstream are not those found downstream. It prints almost no number: the results are curves, heat maps
 # and sentences. This chapter trains all its networks again and gives each sentence a rule. At hand were the text of the paper's first
 # version, retold, its figures, and the authors' code.
-#
-# In short: of {glue:text}`n-claims` claims, {glue:text}`n-holds` hold on {glue:text}`dataset`, {glue:text}`n-in-part` hold in
-# part, {glue:text}`n-not` do not hold, {glue:text}`n-undecided` are undecided, and {glue:text}`n-untestable` cannot be tested. The five
-# that matter most:
-#
-# | Claim | Verdict |
-# |---|---|
-# | Dropout raises modularity, whatever the measure ({numref}`fig-ud-3-bottom`) | {glue:text}`U1-verdict` |
-# | No other regulariser does so as much ({numref}`fig-ud-3-bottom`) | {glue:text}`U2-verdict` |
-# | Modules agree within a side, much less across ({numref}`fig-ud-4`) | {glue:text}`U15-verdict` |
-# | Agreement among upstream measures comes from training ({numref}`fig-ud-4`) | {glue:text}`U19-verdict` |
-# | Training brings the two sides a little closer ({numref}`fig-ud-4`) | {glue:text}`U20-verdict` |
-#
-# Some claims rest on the strongest penalties alone (U2, U8, U22, U23), where our training is much shorter than the paper's.
-# {ref}`sec-ud-strong` trains two of these settings on, in {glue:text}`n-strong` runs.
+
+# %% jupyter={"source_hidden": true} tags=["remove-cell"]
+from companion.reading import glue, say, show_captions
+from companion.study import glue_record
+from studies.upstream_downstream import STUDY
+
+show_captions("upstream_downstream.py")
+glue_record(STUDY)
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+In short: of {glue:text}`n-claims` claims, {glue:text}`n-holds` hold on {glue:text}`dataset`, {glue:text}`n-in-part` hold in
+part, {glue:text}`n-not` do not hold, {glue:text}`n-undecided` are undecided, and {glue:text}`n-untestable` cannot be tested. The five
+that matter most:
+
+| Claim | Verdict |
+|---|---|
+| Dropout raises modularity, whatever the measure ([Figure ud-3-bottom](#fig-ud-3-bottom)) | {glue:text}`U1-verdict` |
+| No other regulariser does so as much ([Figure ud-3-bottom](#fig-ud-3-bottom)) | {glue:text}`U2-verdict` |
+| Modules agree within a side, much less across ([Figure ud-4](#fig-ud-4)) | {glue:text}`U15-verdict` |
+| Agreement among upstream measures comes from training ([Figure ud-4](#fig-ud-4)) | {glue:text}`U19-verdict` |
+| Training brings the two sides a little closer ([Figure ud-4](#fig-ud-4)) | {glue:text}`U20-verdict` |
+
+Some claims rest on the strongest penalties alone (U2, U8, U22, U23), where our training is much shorter than the paper's.
+[The strongest penalties](#sec-ud-strong) trains two of these settings on.
+""")
 
 # %% tags=["parameters"]
 # "paper" shows the record of the full-size runs,
@@ -57,7 +68,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import HTML
-from myst_nb import glue
 
 from companion import reports
 from modutils import plotting
@@ -67,7 +77,7 @@ from studies.upstream_downstream import cells, figures
 plan = cells.plan(scale)
 plt.rcParams.update(plotting.STYLE)
 
-# %% mystnb={"figure": {"name": "fig-ud-idea", "caption": "**Figure 1 of the paper**, in our drawing. (a) A hidden unit stands between what drives it, upstream, and what it drives, downstream. (b, c) Two units can be alike on one side and not on the other. (d) So every unit has two modules, one a side. Nine units are shown with the colours of both: do units that share the left colour also share the right one?"}, "image": {"alt": "A small network with one unit marked, its incoming edges orange and its outgoing ones blue; two pairs of units; nine discs of two colours each", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-idea", "caption": "**Figure 1 of the paper**, in our drawing. (a) A hidden unit stands between what drives it, upstream, and what it drives, downstream. (b, c) Two units can be alike on one side and not on the other. (d) So every unit has two modules, one a side. Nine units are shown with the colours of both: do units that share the left colour also share the right one?"}, "image": {"alt": "A small network with one unit marked, its incoming edges orange and its outgoing ones blue; two pairs of units; nine discs of two colours each", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.idea()
 
 # %% [markdown]
@@ -83,8 +93,8 @@ figures.idea()
 #
 # $$\bar L + \lambda_1 \sum |W| + \lambda_2 \sum W^2,$$ (eq-ud-loss)
 #
-# where $\bar L$ is the mean over images, with Adam {cite:p}`kingma2015adam`. The *L1* penalty $\lambda_1$ pulls small weights to zero, the *L2* penalty $\lambda_2$ keeps all weights
-# short. The third knob is *dropout* {cite:p}`srivastava2014dropout`: in every training step each hidden unit is silenced with
+# where $\bar L$ is the mean over images, with Adam ([Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)). The *L1* penalty $\lambda_1$ pulls small weights to zero, the *L2* penalty $\lambda_2$ keeps all weights
+# short. The third knob is *dropout* ([Srivastava et al., 2014](https://jmlr.org/papers/v15/srivastava14a.html)): in every training step each hidden unit is silenced with
 # probability $p$, so no unit can rely on any other. When we look at a trained network, dropout is off.
 #
 # Here are six networks with different settings. They start from the same weights and see the same images in the same order, so what differs
@@ -143,10 +153,10 @@ print(f"{names[3]}, in the stack and alone: largest difference of a weight {erro
 #
 # $$S^\text{hess}_{ij} = \Bigl| \frac 1K \sum_k \frac{\partial^2 L}{\partial h_i\, \partial h_j} \Bigr|.$$ (eq-ud-hess)
 #
-# The first and the last are *moments*, the other two are *gradients* ({numref}`fig-ud-measures`). (The paper prints the bars inside the sum.
-# Its figures come from code that has them outside. {ref}`sec-ud-definitions` shows what this does.)
+# The first and the last are *moments*, the other two are *gradients* ([Figure ud-measures](#fig-ud-measures)). (The paper prints the bars inside the sum.
+# Its figures come from code that has them outside. [Which definition makes the published figures?](#sec-ud-definitions) shows what this does.)
 
-# %% mystnb={"figure": {"name": "fig-ud-measures", "caption": "**Figure 2 of the paper**, in our drawing. Eight measures of how alike two units are: two sides, two kinds of information, raw or normalised."}, "image": {"alt": "Eight formulas in a grid of upstream and downstream by moment and gradient, each raw and normalised", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-measures", "caption": "**Figure 2 of the paper**, in our drawing. Eight measures of how alike two units are: two sides, two kinds of information, raw or normalised."}, "image": {"alt": "Eight formulas in a grid of upstream and downstream by moment and gradient, each raw and normalised", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.measures_overview()
 
 # %% [markdown]
@@ -187,7 +197,7 @@ for measure, value in by_hand.items():
     S = similarity.unit_similarity(network, "act1", test_images, measure=measure)
     print(f"{measure:18}  by hand {value:.6f}  by the library {S[i, j]:.6f}")
 
-# %% mystnb={"figure": {"name": "fig-ud-pair", "caption": "The two units of the first layer that vary together most. Upstream: (a, b) the weights from each pixel, on one scale; (c) the values of both units on all test images. Downstream: (d) how a logit changes with each unit, on average. Look whether the two pairs of pictures are alike in the same way."}, "image": {"alt": "Two small maps of weights, a scatter plot of the values of two units, and bars of their effect on ten logits", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-pair", "caption": "The two units of the first layer that vary together most. Upstream: (a, b) the weights from each pixel, on one scale; (c) the values of both units on all test images. Downstream: (d) how a logit changes with each unit, on average. Look whether the two pairs of pictures are alike in the same way."}, "image": {"alt": "Two small maps of weights, a scatter plot of the values of two units, and bars of their effect on ten logits", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, axes = plt.subplot_mosaic(
     [["a", "b", "c"], ["d", "d", "d"]], figsize=(plotting.WIDTH, 4.6), height_ratios=(1.2, 1)
 )
@@ -225,7 +235,7 @@ plt.show()
 #
 # The diagonal plays no part: how alike a unit is to itself says nothing about modules, so $\tilde A_{ii} = 0$.
 #
-# Newman's *modularity* {cite:p}`newman2006modularity` of a partition into modules is the weight inside modules beyond this expectation,
+# Newman's *modularity* ([Newman, 2006](https://doi.org/10.1073/pnas.0601602103)) of a partition into modules is the weight inside modules beyond this expectation,
 #
 # $$Q = \sum_{i, j \text{ in the same module}} \bigl(\tilde A_{ij} - k_i k_j\bigr).$$ (eq-ud-q)
 #
@@ -256,7 +266,7 @@ print(f"Q by hand {Q:.6f}, by the library {modularity.modularity(S, partition):.
 # as long as $Q$ rises. Then a **Monte Carlo chain** takes a random unit at a time, looks at what $Q$ would be if the unit moved to any module, or to
 # a new one, and draws its move: mostly the best, sometimes one that is a little worse. The best partition on the way counts.
 #
-# Where the chain ends is chance. {numref}`fig-ud-live-search` lets it run 20 times, from the spectral start and from one module that
+# Where the chain ends is chance. [Figure ud-live-search](#fig-ud-live-search) lets it run 20 times, from the spectral start and from one module that
 # holds all units.
 
 # %%
@@ -275,7 +285,7 @@ ours = [modularity.find_modules(S, seed=run, **search) for run in range(20)]
 lowest, highest = min(one.q for one in ours), max(one.q for one in ours)
 print(f"ours, 20 seeds: Q from {lowest:.6f} to {highest:.6f}")
 
-# %% mystnb={"figure": {"name": "fig-ud-live-search", "caption": "Modularity found by chains of different lengths on one matrix of 32 units: mean and range of 20 chains. The dashed line is the spectral start alone, the solid one our search. Look at the ranges: a single chain ends anywhere in them."}, "image": {"alt": "Two rising curves with ranges, below a horizontal line that they approach", "width": "85%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-live-search", "caption": "Modularity found by chains of different lengths on one matrix of 32 units: mean and range of 20 chains. The dashed line is the spectral start alone, the solid one our search. Look at the ranges: a single chain ends anywhere in them."}, "image": {"alt": "Two rising curves with ranges, below a horizontal line that they approach", "width": "85%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(plotting.WIDTH * 0.85, 3.4))
 for color, (label, q) in zip(plotting.COLORS, found.items(), strict=False):
     ax.fill_between(steps, q.min(axis=0), q.max(axis=0), color=color, alpha=0.2, linewidth=0)
@@ -286,12 +296,19 @@ ax.set(xscale="log", xlabel="steps of the chain", ylabel="modularity $Q$")
 ax.legend()
 plt.show()
 
-# %% [markdown]
-# This matters more than it seems to. Untrained and trained networks often differ in $Q$ by no more than a chain misses. And two chains on the
-# *same* matrix can end in different modules, which looks like disagreement between measures where there is none. So we search harder than
-# the paper did: {glue:text}`restarts` chains of {glue:text}`search-steps` steps for every matrix of the record.
+# %% jupyter={"source_hidden": true} tags=["remove-cell"]
+searched = cells.SEARCH[plan[0].params["dataset"]]
+glue("search-steps", searched[0])
+glue("restarts", searched[1])
 
-# %% mystnb={"figure": {"name": "fig-ud-live-matrix", "caption": "Normalised covariance of the 32 units, as they come (a) and sorted by module (b); the diagonal is left out. Lines separate modules. Empty rows, if there are any, are units that never fire: they are in no module."}, "image": {"alt": "Two blue matrices side by side: an irregular one and the same sorted into darker blocks along the diagonal", "width": "100%"}} tags=["hide-input"]
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+This matters more than it seems to. Untrained and trained networks often differ in $Q$ by no more than a chain misses. And two chains on the
+*same* matrix can end in different modules, which looks like disagreement between measures where there is none. So we search harder than
+the paper did: {glue:text}`restarts` chains of {glue:text}`search-steps` steps for every matrix of the record.
+""")
+
+# %% mystnb={"figure": {"name": "fig-ud-live-matrix", "caption": "Normalised covariance of the 32 units, as they come (a) and sorted by module (b); the diagonal is left out. Lines separate modules. Empty rows, if there are any, are units that never fire: they are in no module."}, "image": {"alt": "Two blue matrices side by side: an irregular one and the same sorted into darker blocks along the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.4))
 modules = ours[0].labels
 without_diagonal = S - np.diag(np.diag(S))
@@ -312,14 +329,20 @@ for ax in (left, right):
 figure.colorbar(image, ax=[left, right], fraction=0.04, pad=0.02, shrink=0.85, label="similarity")
 plt.show()
 
+# %% jupyter={"source_hidden": true} tags=["remove-cell"]
+glue("live-number", modularity.effective_number(modules))
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+How many modules are these? Some are large, some small. The paper counts them by the entropy of their sizes: with the share $r_c$ of the
+units in module $c$, the *effective number* is $\exp(-\sum_c r_c \log r_c)$. It is the plain number when all have the same size, and
+less otherwise. Here: {glue:text}`live-number:.1f`.
+""")
+
 # %% [markdown]
-# How many modules are these? Some are large, some small. The paper counts them by the entropy of their sizes: with the share $r_c$ of the
-# units in module $c$, the *effective number* is $\exp(-\sum_c r_c \log r_c)$. It is the plain number when all have the same size, and
-# less otherwise. Here: {glue:text}`live-number:.1f`.
-#
 # ### Do two measures find the same modules?
 #
-# Two measures give two partitions of the same units. *Element-centric similarity* {cite:p}`gates2019element` compares them unit by
+# Two measures give two partitions of the same units. *Element-centric similarity* ([Gates et al., 2019](https://arxiv.org/abs/1706.06136)) compares them unit by
 # unit: how alike are the module that holds the unit in one partition and the module that holds it in the other? For partitions of $n$ units, with
 # modules of $a_c$ units in one and $b_d$ in the other, of which $m_{cd}$ are shared, it is
 #
@@ -348,7 +371,7 @@ print(f"by hand        {(shared**2 / largest).sum() / len(a):.4f}")
 print(f"by the library {agreement.element_similarity(a, b):.4f}")
 print(f"chance         {agreement.chance_similarity(a, b):.4f}")
 
-# %% mystnb={"figure": {"name": "fig-ud-live-agreement", "caption": "Do the four measures find the same modules in one layer of 32 units? (a) Element-centric similarity of the modules. (b) The same minus its chance level. Compare the pairs of one side (top left, bottom right) with the pairs across."}, "image": {"alt": "Two four by four tables of similarity between the modules of four measures", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-live-agreement", "caption": "Do the four measures find the same modules in one layer of 32 units? (a) Element-centric similarity of the modules. (b) The same minus its chance level. Compare the pairs of one side (top left, bottom right) with the pairs across."}, "image": {"alt": "Two four by four tables of similarity between the modules of four measures", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.3), sharey=True)
 partitions = np.array(list(labels_of.values()))
 alike = agreement.element_similarities(partitions)
@@ -384,13 +407,10 @@ for row, one in enumerate(networks.values()):
         raw = similarity.unit_similarity(one, "act1", test_images, measure=measure)
         q[row, column] = modularity.find_modules(raw.numpy(), seed=seed, **search).q
 
-# %% mystnb={"figure": {"name": "fig-ud-live-q", "caption": "Modularity of the first layer of seven small networks by four raw measures: one network a row, so differences of a few hundredths mean nothing. Read the rows of dropout from top to bottom. {numref}`fig-ud-3-bottom` has the same at full size."}, "image": {"alt": "Table of modularity, seven networks by four measures", "width": "85%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-live-q", "caption": "Modularity of the first layer of seven small networks by four raw measures: one network a row, so differences of a few hundredths mean nothing. Read the rows of dropout from top to bottom. {numref}`fig-ud-3-bottom` has the same at full size."}, "image": {"alt": "Table of modularity, seven networks by four measures", "width": "85%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(plotting.WIDTH * 0.85, 3.4))
 plotting.heat_table(ax, q, list(networks), list(short.values()), low=0, text="{:.3f}")
 plt.show()
-
-# %% tags=["remove-cell"]
-glue("live-number", modularity.effective_number(modules), display=False)
 
 # %% [markdown]
 # ## The paper's figures
@@ -398,12 +418,8 @@ glue("live-number", modularity.effective_number(modules), display=False)
 # Now the real size. The network has 784 inputs, two hidden layers of 64 units and 10 outputs. The grid has 30 settings: nine strengths of
 # L2, seven of L1, fourteen of dropout; with L1 or dropout a little L2 stays on ($10^{-5}$). There are nine runs of each. Modules are searched in
 # each hidden layer, with similarities from all 10 000 test images.
-#
-# **How long to train?** The first version of the paper trained for 500 epochs and took the last checkpoint. The final code stops
-# early and keeps the best one. We train for {glue:text}`epochs` epochs at a constant rate and take the last checkpoint, as the first version
-# did, at an eighth of the price. Every figure says so. {ref}`sec-ud-length` follows some networks to 500 epochs, and {ref}`sec-ud-regimes`
-# stops early.
-#
+
+# %% [markdown]
 # **Published numbers.** The paper prints its results as figures. Grey hollow marks and values "read off" are ours, from the authors'
 # own plots of the first version, good to ±0.01.
 
@@ -421,63 +437,71 @@ main = runs.load(record, dataset, params)
 early = runs.load(record, dataset, runs.early_params(scale))
 
 
-# %% tags=["remove-cell"]
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
 chapter.glue()
-glue("epochs", params["epochs"], display=False)
-glue("n-networks", main.kept.size, display=False)
-glue("n-lost", int((~main.kept).sum()), display=False)
-glue("n-untrained", len(main.fresh["q"]), display=False)
-glue("plain-accuracy", float(100 * main["test_accuracy"][:, main.plain].mean()), display=False)
-glue("restarts", cells.SEARCH[dataset][1], display=False)
-glue("search-steps", cells.SEARCH[dataset][0], display=False)
-glue("self", float(np.nanmean(main.of("self_similarity"))), display=False)
-glue("self-untrained", float(main.fresh["self_similarity"].mean()), display=False)
+glue("epochs", params["epochs"])
+glue("n-networks", main.kept.size)
+glue("n-lost", int((~main.kept).sum()))
+glue("n-untrained", len(main.fresh["q"]))
+glue("plain-accuracy", float(100 * main["test_accuracy"][:, main.plain].mean()))
+glue("self", float(np.nanmean(main.of("self_similarity"))))
+glue("self-untrained", float(main.fresh["self_similarity"].mean()))
 on = evidence.Evidence(record, main).strong()
-glue("n-strong", len(on["q"]) if on else 0, display=False)
-glue("n-early", len(early.seeds), display=False)
-glue("n-runs", len(main.seeds), display=False)
-glue("n-per-run", len(main.settings), display=False)
+glue("n-early", len(early.seeds))
+glue("n-runs", len(main.seeds))
+glue("n-per-run", len(main.settings))
 shapes = {"64, 64": cells.FIXED, "five of 64": cells.DEEP, "256, 256": cells.WIDE}
 found_shapes = {
     name: runs.load(record, dataset, of)
     for name, of in shapes.items()
     if record.recorded("modules", dataset=dataset, **of)
 }
-glue("n-shapes", ", ".join(f"{len(one.seeds)} of {name}" for name, one in found_shapes.items()), display=False)
+glue("n-shapes", ", ".join(f"{len(one.seeds)} of {name}" for name, one in found_shapes.items()))
 fashion = runs.load(record, "fashion-mnist", cells.FIXED) if scale == "paper" else main
-glue("n-fashion", len(fashion.seeds), display=False)
+glue("n-fashion", len(fashion.seeds))
 pairs = {row["pairs"]: row for row in table("upstream_downstream", "published_pairs")}
 published_normal = pairs["raw against normalised downstream"]
-glue("published-normalised", f"{published_normal['trained']:.2f} to {published_normal['untrained']:.2f}", display=False)
-glue("stopped-after", float(np.median(early["best_epochs"])), display=False)
+glue("published-normalised", f"{published_normal['trained']:.2f} to {published_normal['untrained']:.2f}")
+glue("stopped-after", float(np.median(early["best_epochs"])))
 
-# %% tags=["remove-input"]
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+**How long to train?** The first version of the paper trained for 500 epochs and took the last checkpoint. The final code stops
+early and keeps the best one. We train for {glue:text}`epochs` epochs at a constant rate and take the last checkpoint, as the first version
+did, at an eighth of the price. Every figure says so. [Modularity along training](#sec-ud-length) follows some networks to 500 epochs, and [Stopping early](#sec-ud-regimes)
+stops early.
+""")
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.origin()
 
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+Of {glue:text}`n-networks` networks, {glue:text}`n-lost` stay below 80 % test accuracy. They are left out everywhere, as in the paper. The
+least regularised networks reach {glue:text}`plain-accuracy:.1f` % on average.
+""")
+
 # %% [markdown]
-# Of {glue:text}`n-networks` networks, {glue:text}`n-lost` stay below 80 % test accuracy. They are left out everywhere, as in the paper. The
-# least regularised networks reach {glue:text}`plain-accuracy:.1f` % on average.
-#
 # ### What do modules look like?
 #
-# {numref}`fig-ud-3-top` is the top row of the paper's Figure 3: four matrices of one run with more and more dropout.
+# [Figure ud-3-top](#fig-ud-3-top) is the top row of the paper's Figure 3: four matrices of one run with more and more dropout.
 
-# %% mystnb={"figure": {"name": "fig-ud-3-top", "caption": "**Figure 3 of the paper, top.** Similarity of the 64 units of the first layer, sorted by module, for four dropout rates ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Look at the contrast between the blocks and the rest: modularity can rise because there are more blocks, or because each is more of a block."}, "image": {"alt": "Four square matrices sorted into blocks along the diagonal, with more contrast at higher dropout", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-3-top", "caption": "**Figure 3 of the paper, top.** Similarity of the 64 units of the first layer, sorted by module, for four dropout rates ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Look at the contrast between the blocks and the rest: modularity can rise because there are more blocks, or because each is more of a block."}, "image": {"alt": "Four square matrices sorted into blocks along the diagonal, with more contrast at higher dropout", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.sorted_matrices(record, dataset, params)
 
 # %% [markdown]
 # ### How does modularity depend on regularisation?
 #
-# The lower half of Figure 3 is the paper's first main result, {numref}`fig-ud-3-bottom`: modularity for all strengths of all three
+# The lower half of Figure 3 is the paper's first main result, [Figure ud-3-bottom](#fig-ud-3-bottom): modularity for all strengths of all three
 # regularisers, for every measure.
 
-# %% mystnb={"figure": {"name": "fig-ud-3-bottom", "caption": "**Figure 3 of the paper, bottom.** Modularity against the strength of L2, L1 and dropout ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Columns are measures, the upstream two on the left. First look at where the curves of dropout end, then at the grey bands: that is how modular a network is that was never trained."}, "image": {"alt": "Eight panels with three curves each over grey bands", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-3-bottom", "caption": "**Figure 3 of the paper, bottom.** Modularity against the strength of L2, L1 and dropout ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Columns are measures, the upstream two on the left. First look at where the curves of dropout end, then at the grey bands: that is how modular a network is that was never trained."}, "image": {"alt": "Eight panels with three curves each over grey bands", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.q_curves(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("U1", "U2", "U3")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 q_of = dict(zip(cells.MEASURES, main.of("q").mean(axis=2).T, strict=True))  # measure: networks × runs
 cov, i_sens = (q_of[name, "raw"].T for name in ("covariance", "input_sensitivity"))
 weak, strong = main.places("dropout")[0], main.places("dropout")[-1]
@@ -501,29 +525,30 @@ chapter.remark(
 # The authors had expected the opposite: dropout should spread functions over many units and so *lower* modularity. They also expected L2 to do
 # nothing, since it does not care about axes, and L1 to do most, since it makes weights sparse.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("U6", "U7", "U10")
 
 # %% [markdown]
 # ### Do the measures find the same modules?
 #
-# How modular a layer is says nothing about *which* units go together. {numref}`fig-ud-4` compares the partitions themselves, all pairs of
+# How modular a layer is says nothing about *which* units go together. [Figure ud-4](#fig-ud-4) compares the partitions themselves, all pairs of
 # measures on the same layer of the same network. This is the paper's second main result.
 
-# %% mystnb={"figure": {"name": "fig-ud-4", "caption": "**Figures 4a and 4b of the paper.** (a) How alike the modules of two measures are, mean over all networks that count. (b) What training changes. (c) Means over the blocks of (a): within a side, and across ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). In (a) look at the lower left block, upstream against downstream. In (b) look for blocks that are white: there training makes no difference."}, "image": {"alt": "Two eight by eight tables of similarity in four blocks, and dots for the means of the blocks", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-4", "caption": "**Figures 4a and 4b of the paper.** (a) How alike the modules of two measures are, mean over all networks that count. (b) What training changes. (c) Means over the blocks of (a): within a side, and across ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). In (a) look at the lower left block, upstream against downstream. In (b) look for blocks that are white: there training makes no difference."}, "image": {"alt": "Two eight by eight tables of similarity in four blocks, and dots for the means of the blocks", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.agreement_maps(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("U15", "U16", "U17")
 
 # %% [markdown]
 # Part (b) subtracts what untrained networks show. Some agreement is there from the start, because two formulas share a
-# factor; only the rest can be learned.
+# factor; only the rest can be learned. In [The bake-off](bake_off.py) the two sides meet networks in which they must disagree, since what a unit
+# reads and what it serves were planted apart.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("U18", "U19", "U20")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 of = evidence.Evidence(record, main)
 across, chance = (of.untrained_agreement(evidence.CROSS, name).mean() for name in ("similarity", "chance"))
 across_now, chance_now = (of.agreement(evidence.CROSS, name).mean() for name in ("similarity", "chance"))
@@ -536,86 +561,89 @@ chapter.remark(
 
 # %% [markdown]
 # Before one believes these numbers, two questions must be answered. How similar would unrelated partitions be? And how similar are two searches
-# on the *same* matrix? {ref}`sec-ud-chance` does this.
+# on the *same* matrix? [Chance, and the noise of the search](#sec-ud-chance) does this.
 #
 # ### What regularisation does to the networks
 #
-# {numref}`fig-ud-s1` is the paper's Figure S1: what the networks are like whose modules we compare.
+# [Figure ud-s1](#fig-ud-s1) is the paper's Figure S1: what the networks are like whose modules we compare.
 
-# %% mystnb={"figure": {"name": "fig-ud-s1", "caption": "**Figure S1 of the paper.** Accuracy and weights of the trained networks, without leaving any out ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Look at where test accuracy crosses 80 %, and at which regularisers make small weights."}, "image": {"alt": "Six rows of three panels: accuracies and sizes of weights against strength", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-s1", "caption": "**Figure S1 of the paper.** Accuracy and weights of the trained networks, without leaving any out ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Look at where test accuracy crosses 80 %, and at which regularisers make small weights."}, "image": {"alt": "Six rows of three panels: accuracies and sizes of weights against strength", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.training_outcome(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("U11", "U12", "U8", "U9")
 
 # %% [markdown]
 # ### Does the search find the best partition?
 #
-# {numref}`fig-ud-s2` is Figure S2, on a random 5 % of all matrices. We add what the paper could not see: how much is still missing.
+# [Figure ud-s2](#fig-ud-s2) is Figure S2, on a random 5 % of all matrices. We add what the paper could not see: how much is still missing.
 
-# %% mystnb={"figure": {"name": "fig-ud-s2", "caption": "**Figure S2 of the paper**, and more. (a) Modularity after the Monte Carlo steps against that of the spectral start. (b) After 1000 steps from the spectral start against 1000 steps from one module. (c) How far searches of different effort stay below the best found ({glue:text}`dataset`, {glue:text}`epochs` epochs). Compare (c) with the differences of {numref}`fig-ud-3-bottom` that you care about."}, "image": {"alt": "Two scatter plots around a diagonal, and a row of dots for six searches", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-s2", "caption": "**Figure S2 of the paper**, and more. (a) Modularity after the Monte Carlo steps against that of the spectral start. (b) After 1000 steps from the spectral start against 1000 steps from one module. (c) How far searches of different effort stay below the best found ({glue:text}`dataset`, {glue:text}`epochs` epochs). Compare (c) with the differences of {numref}`fig-ud-3-bottom` that you care about."}, "image": {"alt": "Two scatter plots around a diagonal, and a row of dots for six searches", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.search_gains(record, dataset, params)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("U24", "U25")
 
 # %% [markdown]
 # ### First layer and second layer
 #
-# {numref}`fig-ud-s3` splits {numref}`fig-ud-3-bottom` by layer.
+# [Figure ud-s3](#fig-ud-s3) splits [Figure ud-3-bottom](#fig-ud-3-bottom) by layer.
 
-# %% mystnb={"figure": {"name": "fig-ud-s3", "caption": "**Figure S3 of the paper.** Modularity against strength for each hidden layer ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500); panels with a coloured ground are the second layer. Compare the two layers within one measure: the effect of dropout need not be larger in the first."}, "image": {"alt": "Sixteen panels with three curves each, in four rows", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-s3", "caption": "**Figure S3 of the paper.** Modularity against strength for each hidden layer ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500); panels with a coloured ground are the second layer. Compare the two layers within one measure: the effect of dropout need not be larger in the first."}, "image": {"alt": "Sixteen panels with three curves each, in four rows", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.q_by_layer(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("U4")
 
 # %% [markdown]
 # ### How many modules?
 #
-# Is $Q^*$ higher because there are more modules, or because their units are more alike? {numref}`fig-ud-s4` counts them. If dropout raises $Q^*$
+# Is $Q^*$ higher because there are more modules, or because their units are more alike? [Figure ud-s4](#fig-ud-s4) counts them. If dropout raises $Q^*$
 # while the number stays, then units of a module have become copies of each other. The paper draws just this conclusion: dropout
 # makes networks *redundant*.
 
-# %% mystnb={"figure": {"name": "fig-ud-s4", "caption": "**Figure S4 of the paper.** Effective number of modules against strength ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Look at the curves of dropout: are they flat? And at how far the others leave the grey bands of untrained networks."}, "image": {"alt": "Eight panels of the number of modules with three curves each over grey bands", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-s4", "caption": "**Figure S4 of the paper.** Effective number of modules against strength ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Look at the curves of dropout: are they flat? And at how far the others leave the grey bands of untrained networks."}, "image": {"alt": "Eight panels of the number of modules with three curves each over grey bands", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.effective_numbers(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("U5", "U13", "U14")
 
 # %% [markdown]
 # ### Agreement at every strength
 #
-# {numref}`fig-ud-4` averages over all settings, and nearly half of them are dropout; U18 says what equal weights for the
-# three regularisers give. {numref}`fig-ud-s5` takes the average apart.
+# [Figure ud-4](#fig-ud-4) averages over all settings, and nearly half of them are dropout; U18 says what equal weights for the
+# three regularisers give. [Figure ud-s5](#fig-ud-s5) takes the average apart.
 
-# %% mystnb={"figure": {"name": "fig-ud-s5", "caption": "**Figure S5 of the paper.** Figure 4 for four strengths of each regulariser: similarity (upper row of a pair) and its difference to untrained networks (lower row) ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Follow the lower right block, upstream, from left to right. The n in the titles counts the runs that are left at this strength."}, "image": {"alt": "Twenty-four small eight by eight heat maps in six rows", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-s5", "caption": "**Figure S5 of the paper.** Figure 4 for four strengths of each regulariser: similarity (upper row of a pair) and its difference to untrained networks (lower row) ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Follow the lower right block, upstream, from left to right. The n in the titles counts the runs that are left at this strength."}, "image": {"alt": "Twenty-four small eight by eight heat maps in six rows", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.agreement_by_strength(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("U21", "U22", "U23")
 
 # %% [markdown]
 # ### Other scores of agreement
 #
-# The paper says that other scores tell the same and shows only one. {numref}`fig-ud-scores` has the others. The last one compares the
+# The paper says that other scores tell the same and shows only one. [Figure ud-scores](#fig-ud-scores) has the others. The last one compares the
 # similarity matrices directly, without any modules.
 
-# %% mystnb={"figure": {"name": "fig-ud-scores", "caption": "Other ways to say how alike two partitions are, against element-centric similarity ({glue:text}`dataset`, {glue:text}`epochs` epochs). Each dot is a pair of measures. A score that tells the same makes a rising curve, no matter which."}, "image": {"alt": "Six scatter plots of scores against element-centric similarity", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-scores", "caption": "Other ways to say how alike two partitions are, against element-centric similarity ({glue:text}`dataset`, {glue:text}`epochs` epochs). Each dot is a pair of measures. A score that tells the same makes a rising curve, no matter which."}, "image": {"alt": "Six scatter plots of scores against element-centric similarity", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.other_scores(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("U26", "U27")
 
 # %% [markdown]
 # ## Claims
-#
-# Every claim with its verdict, in three columns at full size: {glue:text}`epochs` epochs (the paper: 500), early stopping, and Fashion-MNIST
-# {cite:p}`xiao2017fashion`. Intervals are over runs: {glue:text}`n-runs`, {glue:text}`n-early` and {glue:text}`n-fashion`.
-# {doc}`/book/claims` has the rules in words and what lies behind each verdict, {doc}`/book/changes` which rules were changed after
-# the record was made.
 
-# %% tags=["hide-input"]
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+Every claim with its verdict, in three columns at full size: {glue:text}`epochs` epochs (the paper: 500), early stopping, and Fashion-MNIST
+([Xiao et al., 2017](https://arxiv.org/abs/1708.07747)). Intervals are over runs: {glue:text}`n-runs`, {glue:text}`n-early` and {glue:text}`n-fashion`.
+[Claims](../book/claims.md) has the rules in words and what lies behind each verdict, [How the rules changed](../book/changes.md) which rules were changed after
+the record was made.
+""")
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 chapter.lines()
 
 # %% [markdown]
@@ -625,27 +653,31 @@ chapter.lines()
 #
 # The paper gives equations and pseudocode, and its authors published their code. They differ, and some points are only in one of them. Where
 # they differ the figures come from the code, so the figures above follow the code.
-#
-# | Point | Paper | Authors' code | Here |
-# |---|---|---|---|
-# | Bars in the similarities | inside the mean | outside | outside; both in {numref}`fig-ud-definitions` |
-# | Normalisation | by the larger of $S_{ii}, S_{jj}$ | by $\sqrt{S_{ii} S_{jj}}$ | as the code; both in {numref}`fig-ud-definitions` |
-# | Output sensitivity | $J J^\top$, which would compare outputs | $J^\top J$ | $J^\top J$ |
-# | Leading eigenvector | – | of the eigenvalue largest in size, also a negative one | of the most positive one |
-# | Order of the splits | the comment says last in first out | first in first out | first in first out |
-# | Search | 1000 steps in a comparison | one chain of 5000 steps | {glue:text}`restarts` chains of {glue:text}`search-steps` steps, refined |
-# | Number of modules | all units | all units, but unused ones in no module | units with a module |
-# | Unused units | – | one module when partitions are compared | the same; without them in {numref}`fig-ud-unused` |
-# | L2 | "weight decay" | $\lambda_2 \sum W^2$ in the loss, through Adam | as the code |
-# | Epochs | – | 500 (first version), early stopping (final) | {glue:text}`epochs`; early stopping; 500 for some |
-# | Untrained networks | – | 500 (first version), 100 (final) | {glue:text}`n-untrained` |
-#
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+| Point | Paper | Authors' code | Here |
+|---|---|---|---|
+| Bars in the similarities | inside the mean | outside | outside; both in [Figure ud-definitions](#fig-ud-definitions) |
+| Normalisation | by the larger of $S_{ii}, S_{jj}$ | by $\sqrt{S_{ii} S_{jj}}$ | as the code; both in [Figure ud-definitions](#fig-ud-definitions) |
+| Output sensitivity | $J J^\top$, which would compare outputs | $J^\top J$ | $J^\top J$ |
+| Leading eigenvector | – | of the eigenvalue largest in size, also a negative one | of the most positive one |
+| Order of the splits | the comment says last in first out | first in first out | first in first out |
+| Search | 1000 steps in a comparison | one chain of 5000 steps | {glue:text}`restarts` chains of {glue:text}`search-steps` steps, refined |
+| Number of modules | all units | all units, but unused ones in no module | units with a module |
+| Unused units | – | one module when partitions are compared | the same; without them in [Figure ud-unused](#fig-ud-unused) |
+| L2 | "weight decay" | $\lambda_2 \sum W^2$ in the loss, through Adam | as the code |
+| Epochs | – | 500 (first version), early stopping (final) | {glue:text}`epochs`; early stopping; 500 for some |
+| Untrained networks | – | 500 (first version), 100 (final) | {glue:text}`n-untrained` |
+""")
+
+# %% [markdown]
 # (sec-ud-definitions)=
 # ### Which definition makes the published figures?
 #
-# Where the bars stand looks like a detail. It is not. Inside the mean, the covariance of equation {eq}`eq-ud-cov` becomes the mean of
+# Where the bars stand looks like a detail. It is not. Inside the mean, the covariance of equation [ud-cov](#eq-ud-cov) becomes the mean of
 # $|z_i|\,|z_j|$. This is nearly a product of one number per unit, and such a product is just what the expectation
-# $k_i k_j$ in {eq}`eq-ud-q` takes away. Nothing is left to find. See for yourself:
+# $k_i k_j$ in [ud-q](#eq-ud-q) takes away. Nothing is left to find. See for yourself:
 
 # %%
 for inside in (True, False):
@@ -655,13 +687,13 @@ for inside in (True, False):
     print(f"bars {'inside' if inside else 'outside':8} Q = {best.q:.4f}")
 
 # %% [markdown]
-# {numref}`fig-ud-definitions` does this at full size, for all measures and both normalisations. The published level of untrained
+# [Figure ud-definitions](#fig-ud-definitions) does this at full size, for all measures and both normalisations. The published level of untrained
 # networks is the test: a definition that misses it did not make the figures.
 
-# %% mystnb={"figure": {"name": "fig-ud-definitions", "caption": "Modularity under six definitions: bars inside the mean, mean |·|, or outside, |mean|; raw, divided by the root of the product (√), or by the larger of the two (max) ({glue:text}`dataset`, {glue:text}`epochs` epochs; published after 500). Dashed boxes are the published levels, above the definitions that could have made them. In (a), untrained networks, epochs make no difference: look which rows repeat the box for all four measures."}, "image": {"alt": "Four tables of modularity for six definitions and four measures, untrained and trained, with rows of published levels", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-definitions", "caption": "Modularity under six definitions: bars inside the mean, mean |\u00b7|, or outside, |mean|; raw, divided by the root of the product (\u221a), or by the larger of the two (max) ({glue:text}`dataset`, {glue:text}`epochs` epochs; published after 500). Dashed boxes are the published levels, above the definitions that could have made them. In (a), untrained networks, epochs make no difference: look which rows repeat the box for all four measures."}, "image": {"alt": "Four tables of modularity for six definitions and four measures, untrained and trained, with rows of published levels", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.definitions(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 levels = dict(zip(cells.MEASURES, main.fresh["q"].mean(axis=(0, 1)), strict=True))
 off = max(abs(levels[key] - drawing.PUBLISHED_UNTRAINED[key]) for key in cells.MEASURES)
 place = cells.VARIANTS.index(("covariance", "inside", "raw"))
@@ -681,15 +713,18 @@ chapter.remark(
 #   the sizes. So agreement can rise without any unit agreeing more.
 # * **Ceiling.** Two searches on one and the same matrix do not always end in the same modules. No two measures can be expected to
 #   agree better than a measure with itself.
-#
-# With our search a measure agrees with itself to {glue:text}`self:.2f` on trained and {glue:text}`self-untrained:.2f` on untrained networks.
-# The published {glue:text}`published-normalised` between a raw downstream measure and its own normalised form must be read beside such a
-# ceiling, which the paper does not give.
 
-# %% mystnb={"figure": {"name": "fig-ud-chance", "caption": "{numref}`fig-ud-4` with its two bounds ({glue:text}`dataset`, {glue:text}`epochs` epochs). (a) Agreement beyond the exact chance level. White is no more than chance. (b) Means over the blocks of (a), trained and untrained. (c) The ceiling: agreement of every measure with itself when the search has another seed. The grey strip is where the paper has a measure and its own normalised form."}, "image": {"alt": "Eight by eight table of agreement beyond chance, and dots for the agreement of each measure with itself", "width": "100%"}} tags=["hide-input"]
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+With our search a measure agrees with itself to {glue:text}`self:.2f` on trained and {glue:text}`self-untrained:.2f` on untrained networks.
+The published {glue:text}`published-normalised` between a raw downstream measure and its own normalised form must be read beside such a
+ceiling, which the paper does not give.
+""")
+
+# %% mystnb={"figure": {"name": "fig-ud-chance", "caption": "{numref}`fig-ud-4` with its two bounds ({glue:text}`dataset`, {glue:text}`epochs` epochs). (a) Agreement beyond the exact chance level. White is no more than chance. (b) Means over the blocks of (a), trained and untrained. (c) The ceiling: agreement of every measure with itself when the search has another seed. The grey strip is where the paper has a measure and its own normalised form."}, "image": {"alt": "Eight by eight table of agreement beyond chance, and dots for the agreement of each measure with itself", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.chance_and_ceiling(main)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 normal = evidence.NORMALISATION["downstream"]
 chapter.remark(
     f"**What we see.** With a thorough search the ceiling is {np.nanmean(main.of('self_similarity')):.2f}. A raw downstream measure and its "
@@ -698,16 +733,19 @@ chapter.remark(
     "changes is seen more clearly here, not less: agreement is higher than published, and still well below that of two searches of one matrix."
 )
 
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+Whether training brings the two sides closer (claim U20: {glue:text}`U20-verdict`) is decided on both numbers, with and without chance.
+""")
+
 # %% [markdown]
-# Whether training brings the two sides closer (claim U20: {glue:text}`U20-verdict`) is decided on both numbers, with and without chance.
-#
 # ### Units that are not used
 #
 # A unit that never fires has no covariance and no input sensitivity: upstream it does not exist. Downstream it does, because derivatives with respect
 # to $h$ do not ask whether $h$ ever changes. A unit whose outgoing weights are zero is the mirror case. So strong penalties leave different
 # units unused on the two sides, and that alone makes modules differ.
 
-# %% mystnb={"figure": {"name": "fig-ud-unused", "caption": "Top: units that are unused on either side, against strength. Bottom: agreement across sides, with them and without them ({glue:text}`dataset`, {glue:text}`epochs` epochs). Look whether the curves of agreement part where units fall out of use."}, "image": {"alt": "Curves of the number of unused units and of agreement across sides against strength", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-unused", "caption": "Top: units that are unused on either side, against strength. Bottom: agreement across sides, with them and without them ({glue:text}`dataset`, {glue:text}`epochs` epochs). Look whether the curves of agreement part where units fall out of use."}, "image": {"alt": "Curves of the number of unused units and of agreement across sides against strength", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.unused_units(main)
 
 # %% [markdown]
@@ -716,11 +754,11 @@ beyond.unused_units(main)
 # Two partitions can differ and yet be equally good. A fairer question: take the modules of one measure and ask how much of the modularity
 # that another measure *could* have they reach.
 
-# %% mystnb={"figure": {"name": "fig-ud-transfer", "caption": "Modularity of one measure's matrix (rows) with another measure's modules (columns), in % of its own best, for trained (a) and untrained (b) networks ({glue:text}`dataset`, {glue:text}`epochs` epochs). 100 is as good as its own modules, 0 is no better than no modules, below 0 is worse. Compare the blocks across sides in (a) and (b)."}, "image": {"alt": "Two eight by eight tables of the share of modularity that the modules of another measure reach", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-transfer", "caption": "Modularity of one measure's matrix (rows) with another measure's modules (columns), in % of its own best, for trained (a) and untrained (b) networks ({glue:text}`dataset`, {glue:text}`epochs` epochs). 100 is as good as its own modules, 0 is no better than no modules, below 0 is worse. Compare the blocks across sides in (a) and (b)."}, "image": {"alt": "Two eight by eight tables of the share of modularity that the modules of another measure reach", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.transfer(main)
 
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 def reached(transfer):
     """Modularity with the other side's modules over the own, summed over networks and layers, averaged over pairs."""
     total = np.nansum(transfer.reshape(-1, 8, 8), axis=0)
@@ -737,25 +775,28 @@ chapter.remark(
 # %% [markdown]
 # (sec-ud-regimes)=
 # ### Stopping early
-#
-# The final version of the authors' code stops a network when its validation loss has not improved for six epochs, and keeps the best checkpoint.
-# Our networks in this regime were kept after {glue:text}`stopped-after:.0f` epochs (median). Does the effect of dropout need overlong
-# training?
 
-# %% mystnb={"figure": {"name": "fig-ud-regimes", "caption": "Modularity with a fixed number of epochs and with early stopping, for dropout and L2, and the epochs trained ({glue:text}`dataset`). Look at the distance between the two regimes at high dropout."}, "image": {"alt": "Curves of modularity in two regimes, and of the number of epochs", "width": "100%"}} tags=["hide-input"]
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+The final version of the authors' code stops a network when its validation loss has not improved for six epochs, and keeps the best checkpoint.
+Our networks in this regime were kept after {glue:text}`stopped-after:.0f` epochs (median). Does the effect of dropout need overlong
+training?
+""")
+
+# %% mystnb={"figure": {"name": "fig-ud-regimes", "caption": "Modularity with a fixed number of epochs and with early stopping, for dropout and L2, and the epochs trained ({glue:text}`dataset`). Look at the distance between the two regimes at high dropout."}, "image": {"alt": "Curves of modularity in two regimes, and of the number of epochs", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.regimes(main, early)
 
 # %% [markdown]
 # (sec-ud-length)=
 # ### Modularity along training
 #
-# {numref}`fig-ud-training` follows a few networks much longer. The published levels are those after 500 epochs.
+# [Figure ud-training](#fig-ud-training) follows a few networks much longer. The published levels are those after 500 epochs.
 
-# %% mystnb={"figure": {"name": "fig-ud-training", "caption": "Modularity along training for a few settings ({glue:text}`dataset`; the axis of epochs is logarithmic). Where known, the published level after 500 epochs is marked. Look which curves are still rising at {glue:text}`epochs` epochs: there, our figures show less than the paper's."}, "image": {"alt": "Four panels of modularity against epochs with a curve for each setting", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-training", "caption": "Modularity along training for a few settings ({glue:text}`dataset`; the axis of epochs is logarithmic). Where known, the published level after 500 epochs is marked. Look which curves are still rising at {glue:text}`epochs` epochs: there, our figures show less than the paper's."}, "image": {"alt": "Four panels of modularity against epochs with a curve for each setting", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 follow = cells.FOLLOW if scale == "paper" else cells.QUICK_FOLLOW
 beyond.along_training(record, dataset, follow)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 followed = np.mean(
     [run["q"][-1, -1].mean(axis=0) for run in drawing.recorded(record, "follow", dataset, follow)], axis=0
 )
@@ -776,13 +817,13 @@ chapter.remark(
 #
 # The strongest penalties deserve a look of their own. They push weights to zero all the time, so the networks at the right end of the curves may change
 # long after the accuracy has settled. Claims about "the strongest L1 or L2" rest on these networks (U2, U8, U22 and U23), and on the
-# networks that the 80 % rule leaves out (U11). {numref}`fig-ud-strong` trains them on.
+# networks that the 80 % rule leaves out (U11). [Figure ud-strong](#fig-ud-strong) trains them on.
 
-# %% mystnb={"figure": {"name": "fig-ud-strong", "caption": "The strongest L2 and L1 that leave networks to look at, trained on ({glue:text}`dataset`; the axis of epochs is logarithmic). Top: modularity of the four raw measures. Middle: share of small weights, of units that are unused upstream, and test accuracy. Bottom: agreement across sides, for raw and normalised downstream measures. Where known, the published level after 500 epochs is marked. Compare what {glue:text}`epochs` epochs give with the right end."}, "image": {"alt": "Six panels in two columns, L2 and L1: modularity, shares of small weights and unused units with accuracy, and agreement, against epochs", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-strong", "caption": "The strongest L2 and L1 that leave networks to look at, trained on ({glue:text}`dataset`; the axis of epochs is logarithmic). Top: modularity of the four raw measures. Middle: share of small weights, of units that are unused upstream, and test accuracy. Bottom: agreement across sides, for raw and normalised downstream measures. Where known, the published level after 500 epochs is marked. Compare what {glue:text}`epochs` epochs give with the right end."}, "image": {"alt": "Six panels in two columns, L2 and L1: modularity, shares of small weights and unused units with accuracy, and agreement, against epochs", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 longest = {"hidden": params["hidden"], "epochs": follow["epochs"]}
 beyond.strong_penalties(record, dataset, longest)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 on = of.strong()
 tenth = int(np.flatnonzero(on["epochs"][0] == 10)[0]) if 10 in on["epochs"][0] else 0
 later = 100 * (on["test_accuracy"][:, -1] - on["test_accuracy"][:, tenth]).mean(axis=0)
@@ -801,17 +842,20 @@ chapter.remark(
 
 # %% [markdown]
 # ### Other data, other shapes
-#
-# All of the paper's first version is on one data set and one shape. At full size we add Fashion-MNIST, and two shapes of the authors'
-# later sweeps: five hidden layers of 64, and two of 256. Runs that are recorded: {glue:text}`n-shapes`; Fashion-MNIST
-# {glue:text}`n-fashion`. (At quick scale these three are left out.)
 
-# %% mystnb={"figure": {"name": "fig-ud-fashion", "caption": "{numref}`fig-ud-3-bottom` for two data sets side by side ({glue:text}`epochs` epochs). Fashion-MNIST has the format of MNIST but photographs of clothes. Look whether the order of the regularisers is the same."}, "image": {"alt": "Curves of modularity against strength for two data sets", "width": "100%"}} tags=["hide-input"]
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+All of the paper's first version is on one data set and one shape. At full size we add Fashion-MNIST, and two shapes of the authors'
+later sweeps: five hidden layers of 64, and two of 256. Runs that are recorded: {glue:text}`n-shapes`; Fashion-MNIST
+{glue:text}`n-fashion`. (At quick scale these three are left out.)
+""")
+
+# %% mystnb={"figure": {"name": "fig-ud-fashion", "caption": "{numref}`fig-ud-3-bottom` for two data sets side by side ({glue:text}`epochs` epochs). Fashion-MNIST has the format of MNIST but photographs of clothes. Look whether the order of the regularisers is the same."}, "image": {"alt": "Curves of modularity against strength for two data sets", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 only_paper = "Computed at paper scale only."
 beyond.data_sets(main, fashion) if scale == "paper" else only_paper
 
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 def fashion_remark():
     """The two data sets in numbers; Fashion-MNIST is in the record of the full size alone."""
     words = []
@@ -830,15 +874,15 @@ def fashion_remark():
 
 chapter.remark(fashion_remark() if scale == "paper" else "")
 
-# %% mystnb={"figure": {"name": "fig-ud-shapes", "caption": "Modularity of every hidden layer against strength for three shapes ({glue:text}`dataset`; 60 epochs, for the wide network 30). Look at where along the depth dropout does most."}, "image": {"alt": "Curves of modularity against strength, layer by layer, for three shapes of networks", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-shapes", "caption": "Modularity of every hidden layer against strength for three shapes ({glue:text}`dataset`; 60 epochs, for the wide network 30). Look at where along the depth dropout does most."}, "image": {"alt": "Curves of modularity against strength, layer by layer, for three shapes of networks", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.shapes(found_shapes) if scale == "paper" else only_paper
 
 # %% [markdown]
 # ### How many images does it take?
 #
-# Similarities are means over the test images. {numref}`fig-ud-subsets` takes fewer.
+# Similarities are means over the test images. [Figure ud-subsets](#fig-ud-subsets) takes fewer.
 
-# %% mystnb={"figure": {"name": "fig-ud-subsets", "caption": "Fewer images ({glue:text}`dataset`, {glue:text}`epochs` epochs). (a) Change of modularity. (b) Agreement with the modules from all test images; the last point is the agreement of two searches on all. Look where the curves of (b) fall below it: there, modules depend on the images drawn."}, "image": {"alt": "Curves of modularity and of agreement against the number of images", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-ud-subsets", "caption": "Fewer images ({glue:text}`dataset`, {glue:text}`epochs` epochs). (a) Change of modularity. (b) Agreement with the modules from all test images; the last point is the agreement of two searches on all. Look where the curves of (b) fall below it: there, modules depend on the images drawn."}, "image": {"alt": "Curves of modularity and of agreement against the number of images", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.subset_sizes(record, dataset, params)
 
 # %% [markdown]
@@ -876,39 +920,43 @@ print(f"largest difference: {error:.0e} of the largest entry")
 # Below are all pieces at full size, each beside what one would otherwise call, with the same result on one thread. `make bench` measures it
 # anew.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 HTML(reports.benchmarks("stacked", "similarity", "modularity"))
 
 # %% [markdown]
 # ## What to take away
-#
-# *Does dropout make networks modular?* {glue:text}`U1-value`. The claim: {glue:text}`U1-verdict`.
-#
-# *More than other regularisers do?* {glue:text}`U2-value`. The claim: {glue:text}`U2-verdict`.
-#
-# *Are there more modules then?* {glue:text}`U5-value`. The claim that their number hardly changes: {glue:text}`U5-verdict`.
-#
-# *Do modules depend on the side one looks from?* {glue:text}`U15-value`. The claim: {glue:text}`U15-verdict`.
-#
-# *Is the difference learned?* {glue:text}`U19-value` upstream, {glue:text}`U18-value` downstream. The claims that upstream
-# agreement comes from training and downstream agreement does not: {glue:text}`U19-verdict` and {glue:text}`U18-verdict`.
-#
+
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+*Does dropout make networks modular?* {glue:text}`U1-value`. The claim: {glue:text}`U1-verdict`.
+
+*More than other regularisers do?* {glue:text}`U2-value`. The claim: {glue:text}`U2-verdict`.
+
+*Are there more modules then?* {glue:text}`U5-value`. The claim that their number hardly changes: {glue:text}`U5-verdict`.
+
+*Do modules depend on the side one looks from?* {glue:text}`U15-value`. The claim: {glue:text}`U15-verdict`.
+
+*Is the difference learned?* {glue:text}`U19-value` upstream, {glue:text}`U18-value` downstream. The claims that upstream
+agreement comes from training and downstream agreement does not: {glue:text}`U19-verdict` and {glue:text}`U18-verdict`.
+""")
+
+# %% [markdown]
 # Three lessons reach beyond these numbers. A measure is only as good as its printed definition: where the bars stand can decide everything. A number
 # between 0 and 1 means little before one knows what chance gives, and what the method makes of the same data twice. And a network
-# is not at rest when its accuracy is: under strong penalties its modules go on changing for hundreds of epochs ({ref}`sec-ud-strong`).
+# is not at rest when its accuracy is: under strong penalties its modules go on changing for hundreds of epochs ([The strongest penalties](#sec-ud-strong)).
 #
 # (sec-ud-record)=
 # ## The record
 #
 # Every piece of work is one file that says how it was made, so this section is made from the record itself.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.origin_table()
 
 # %% [markdown]
 # Processor time, stage by stage; a network that came from the cache counts with its training:
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.durations()
 
 # %% [markdown]
@@ -918,11 +966,38 @@ chapter.durations()
 #
 # 1. **Push dropout further.** In *Many networks at once*, set `rates = [0.5, 0.7, 0.8]`. Does modularity rise until the
 #    network stops learning, or does it turn before? Then set `"epochs": 300`: which rows of the table change?
+#
+#    <details>
+#    <summary>What one sees (half a minute, and some minutes for the long training)</summary>
+#
+#    It rises up to the second rate and turns at the third, where accuracy falls as well. Trained for longer, all networks with dropout
+#    are more modular, and by covariance there is no turn any more; by the other measures there still is. The plain network hardly
+#    changes.
+#
+#    </details>
+#
 # 2. **Bring your own measure.** Two units are also alike if their outgoing weights point the same way. In *Do two measures find the same
 #    modules?* add `W = network.hidden2.weight` and `labels_of["weights"] = modularity.find_modules(abs(W.T @ W).numpy(),
 #    seed=seed, **search).labels`. Which side does it agree with?
+#
+#    <details>
+#    <summary>What one sees (a few seconds)</summary>
+#
+#    With the downstream measures, and most with output sensitivity, which for the layer below the logits is made of the outgoing
+#    weights.
+#
+#    </details>
+#
 # 3. **Search less.** In the same cell put `search = {"start": "spectral", "steps": 1000, "polish": False}`, which is one chain of the paper's.
-#    Run it again with `seed=seed + 1`, then with 2. How much of {numref}`fig-ud-live-agreement` changes with the seed of the search alone?
+#    Run it again with `seed=seed + 1`, then with 2. How much of [Figure ud-live-agreement](#fig-ud-live-agreement) changes with the seed of the search alone?
+#
+#    <details>
+#    <summary>What one sees (half a minute)</summary>
+#
+#    Of the four partitions only that by covariance changes, and its agreement with the others by a few hundredths. Measures differ by
+#    more than that. On a matrix of so few units one chain is nearly enough.
+#
+#    </details>
 #
 # To compute the figures of this page anew on the small digits, set `scale = "quick"` in the first code cell, or run
 #

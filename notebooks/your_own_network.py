@@ -7,7 +7,7 @@
 #       format_name: percent
 #       format_version: '1.3'
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -26,6 +26,11 @@
 # times three groupings make nine partitions of the same channels. A finding that holds for one of the nine is a finding about that
 # choice. The table at the end shows which do better than chance.
 
+# %% jupyter={"source_hidden": true} tags=["remove-cell"]
+from companion.reading import glue, say, show_captions
+
+show_captions("your_own_network.py")
+
 # %% tags=["parameters"]
 # "paper" shows the record of networks trained on CIFAR-10,
 # "quick" computes the same on digits
@@ -41,7 +46,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import HTML, Code
-from myst_nb import glue
 
 from modutils import data, plotting, training
 from studies.your_own_network import cells, figures
@@ -56,7 +60,7 @@ plt.rcParams.update(plotting.STYLE)
 # Three residual blocks, each of two convolutions with batch normalisation and a way around them. Nothing in it was written for
 # this library: it is a plain `torch.nn.Module` with a `forward` of its own.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 import inspect
 
 Code("\n\n".join(inspect.getsource(part) for part in (cells.Block, cells.Residual)), language="python")
@@ -158,9 +162,6 @@ print("entropy of the classes (nats):", np.asarray(coherence.label_entropy(drive
 
 # %% [markdown]
 # ## All nine at full size
-#
-# The same, with a wider network on colour images. The record says which images they were: {glue:text}`own-data`. Test accuracy is
-# {glue:text}`own-accuracy` over {glue:text}`own-n` networks that differ in their seed.
 
 # %%
 from companion.study import open_chapter
@@ -171,15 +172,21 @@ records = list(chapter.results.records("modules"))
 runs = [record.values for record in records]
 first = runs[0]
 
-# %% tags=["remove-cell"]
-glue("own-accuracy", figures.accuracy(runs), display=False)
-glue("own-n", len(runs), display=False)
-glue("own-data", figures.origin(records[0]), display=False)
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+glue("own-accuracy", figures.accuracy(runs))
+glue("own-n", len(runs))
+glue("own-data", figures.origin(records[0]))
 table = figures.table(runs)
 for name in ("accuracy", "most", "entropy"):
-    glue(f"own-{name}-n", figures.beyond_chance(table, name), display=False)
+    glue(f"own-{name}-n", figures.beyond_chance(table, name))
 
-# %% mystnb={"figure": {"name": "fig-own-partitions", "caption": "Three descriptions, top to bottom, of the same channels of one network (seed 0), as graphs: the darker a cell, the stronger two channels are joined; the diagonal is left out. In each panel channels are sorted by what one way of grouping, left to right, found; orange squares are its modules. Look for squares that are darker than what is around them."}, "image": {"alt": "Nine square heat maps of one layer's channels in three rows and three columns, each with a few orange squares along the diagonal", "width": "100%"}} tags=["hide-input"]
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+The same, with a wider network on colour images. The record says which images they were: {glue:text}`own-data`. Test accuracy is
+{glue:text}`own-accuracy` over {glue:text}`own-n` networks that differ in their seed.
+""")
+
+# %% mystnb={"figure": {"name": "fig-own-partitions", "caption": "Three descriptions, top to bottom, of the same channels of one network (seed 0), as graphs: the darker a cell, the stronger two channels are joined; the diagonal is left out. In each panel channels are sorted by what one way of grouping, left to right, found; orange squares are its modules. Look for squares that are darker than what is around them."}, "image": {"alt": "Nine square heat maps of one layer's channels in three rows and three columns, each with a few orange squares along the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.partitions(first)
 
 # %% [markdown]
@@ -188,15 +195,17 @@ figures.partitions(first)
 # are better than chance, and so is smaller entropy. Nine partitions times three tests are 27 chances: only what is below
 # 0.05 / 27 = 0.002 stands for itself.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 HTML(figures.shown(table))
 
-# %% [markdown]
-# Of the nine partitions, {glue:text}`own-accuracy-n` cost more accuracy than chance by this bar, {glue:text}`own-most-n` are more selective,
-# and in {glue:text}`own-entropy-n` the images that drive a module are of fewer classes. A module that matters need not be one that
-# answers to a class: which test you choose decides as much as which definition.
+# %% jupyter={"source_hidden": true} tags=["remove-input"]
+say(r"""
+Of the nine partitions, {glue:text}`own-accuracy-n` cost more accuracy than chance by this bar, {glue:text}`own-most-n` are more selective,
+and in {glue:text}`own-entropy-n` the images that drive a module are of fewer classes. A module that matters need not be one that
+answers to a class: which test you choose decides as much as which definition.
+""")
 
-# %% mystnb={"figure": {"name": "fig-own-agreement", "caption": "How alike the nine partitions are: element-centric similarity, 1 for equal partitions, as a mean over networks. Blocks along the diagonal are partitions of one description. If two descriptions found the same modules, a block off the diagonal would be as dark."}, "image": {"alt": "A table of nine by nine numbers on blue cells, darker in three blocks along the diagonal", "width": "100%"}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-own-agreement", "caption": "How alike the nine partitions are: element-centric similarity, 1 for equal partitions, as a mean over networks. Blocks along the diagonal are partitions of one description. If two descriptions found the same modules, a block off the diagonal would be as dark."}, "image": {"alt": "A table of nine by nine numbers on blue cells, darker in three blocks along the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.agreement(runs)
 
 # %% [markdown]
@@ -246,7 +255,7 @@ print(spectral.spectral_clusters(graphs.correlation_graph(features), 3))
 # ResNet-18 beside captum and a hook, the module search beside Leiden, Louvain and a greedy search, and k-means in torch beside scikit-learn's:
 # each pair gives the same result, or says how far apart they are. `make bench` measures it anew.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 from companion import reports
 
 HTML(reports.benchmarks("own_network", "module_search", "kmeans"))
@@ -256,9 +265,34 @@ HTML(reports.benchmarks("own_network", "module_search", "kmeans"))
 #
 # 1. **Test another partition.** In *Test the modules* replace `permutation_test([by_modularity]` by `permutation_test([by_cut]`. Which of the
 #    two is more selective?
+#
+#    <details>
+#    <summary>What one sees (a few seconds)</summary>
+#
+#    By selectivity the modules of the cut lie a little further from their random sets. But no p value of either is small: with four
+#    modules of one small network, neither can be told from chance.
+#
+#    </details>
+#
 # 2. **Shuffle it.** Replace it by `permutation_test([shuffled]`. The p values should now be anything
 #    between 0 and 1, and the values those of the random sets.
+#
+#    <details>
+#    <summary>What one sees (a few seconds)</summary>
+#
+#    They are: some modules do better than their random sets, some worse, and the p values lie anywhere.
+#
+#    </details>
+#
 # 3. **Look at another layer.** Set `layer = "blocks.1"`, which has 16 channels. Are its modules as selective as those of the last block?
+#
+#    <details>
+#    <summary>What one sees (a minute)</summary>
+#
+#    The modules of this layer cost more when they are removed, and they are more selective. So are random sets of as many of its few
+#    channels, and no p value is small.
+#
+#    </details>
 #
 # To compute every figure of this page anew on digits, set `scale = "quick"` in the first code cell, or run
 #
@@ -267,8 +301,8 @@ HTML(reports.benchmarks("own_network", "module_search", "kmeans"))
 # %% [markdown]
 # ## The record
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.origin_table()
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.durations()

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urldefrag, urlparse
 
+import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
@@ -70,6 +71,27 @@ def test_every_image_has_a_description(html: Path) -> None:
     assert poor == []
 
 
+def test_every_drawing_in_a_page_has_a_description_and_ids_of_its_own(html: Path) -> None:
+    drawings = elements(html, "svg.drawing")
+    assert {page for page, _ in drawings} == {"book/intro.html", "book/primer.html"}
+    assert [page for page, tag in drawings if len(str(tag.get("aria-label", "")).split()) < 5] == []
+    for name in ("intro", "primer"):
+        ids = [str(tag["id"]) for tag in soup(html / "book" / f"{name}.html").select("[id]")]
+        assert len(ids) == len(set(ids)), name
+
+
+def test_the_pruning_slider_is_a_still_picture_without_script(html: Path) -> None:
+    (box,) = soup(html / "notebooks" / "neural_sculpting.html").select(".pruning-slider")
+    (label,) = box.select("label[hidden]")
+    (slider,) = label.select("input[type=range]")
+    (picture,) = box.select("svg[role=img][aria-label]")
+    last = str(slider["max"])
+    strong = [part for part in picture.select("line") if part["data-until"] == last]
+    assert strong
+    assert all("opacity:0.9" in str(part["style"]) for part in strong)
+    assert str(box.select("output")[0].get_text()) in str(picture["aria-label"])
+
+
 def test_nothing_is_loaded_from_the_network(html: Path) -> None:
     loaded = "script[src], img[src], iframe[src], source[src], video[src], audio[src], embed[src], object[data]"
     sources = [(page, str(tag.get("src") or tag.get("data"))) for page, tag in elements(html, loaded)]
@@ -109,7 +131,18 @@ def test_buttons_name_files_of_the_repository(html: Path) -> None:
         (source,) = [f"{name}{suffix}" for suffix in (".py", ".md", ".rst") if (ROOT / f"{name}{suffix}").is_file()]
         assert set(named) == {source}
         downloads = [link for link in links if "_sources/" in link]
-        assert [Path(link).name for link in downloads] == [Path(source).name]
+        executed = [f"{Path(name).name}.ipynb"] if source.endswith(".py") else []
+        assert [Path(link).name for link in downloads] == [*executed, Path(source).name]
+
+
+def test_executed_notebooks_can_be_downloaded(html: Path) -> None:
+    for chapter in CHAPTERS:
+        notebook = nbformat.read(html / "_sources" / "notebooks" / f"{chapter.stem}.ipynb", as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source]
+        assert all(cell.execution_count for cell in code)
+        assert any(cell.outputs for cell in code)
+        text = nbformat.writes(notebook)
+        assert [name for name in (str(ROOT), sys.prefix, str(Path.home()) + "/") if name in text] == []
 
 
 def test_a_chapter_opens_in_jupyterlab_on_binder(html: Path) -> None:

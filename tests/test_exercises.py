@@ -32,6 +32,7 @@ SMALL = {
         ("idea = tasks.load",),
     ),
     "your_own_network": ({"epochs=10": "epochs=6"}, ("inspect",)),
+    "bake_off": ({"6000, groups": "3000, groups"}, ()),
     "detecting_modularity": (
         {'"epochs": 40': '"epochs": 3', "shuffles=30": "shuffles=3"},
         ("rng.random((above, below))", "proxies.subjects", "in tested", "seen_by ="),
@@ -77,6 +78,16 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_chapter_has_three_exercises() -> None:
     for chapter in SMALL:
         assert re.findall(r"(?<= )(\d)\. \*\*", text_of(chapter)) == ["1", "2", "3"]
+
+
+def test_every_exercise_has_a_folded_solution_and_a_time() -> None:
+    for chapter in SMALL:
+        solutions = re.findall(
+            r"<details> <summary>What one sees \(([^)]+)\)</summary> (.+?) </details>", text_of(chapter)
+        )
+        assert len(solutions) == 3, chapter
+        assert all(re.search(r"second|minute|as long as", time) for time, _ in solutions), chapter
+        assert all(len(text.split()) > 12 for _, text in solutions), chapter
 
 
 def test_biclustering_a_meaningless_question(capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,3 +227,37 @@ def test_your_own_network_another_layer() -> None:
     assert 'Set `layer = "blocks.1"`, which has 16 channels' in text_of("your_own_network")
     names = live("your_own_network", ('layer = "blocks.2"', 'layer = "blocks.1"'))
     assert len(names["by_modularity"]) == 16
+
+
+def _ari(names: dict[str, Any], method: str) -> float:
+    return next(lower + upper for name, lower, upper in names["standings"] if name == method) / 2
+
+
+def test_bake_off_a_hidden_plant() -> None:
+    assert "Set `delta = 0.8` in the first code cell" in text_of("bake_off")
+    clear, hidden = (live("bake_off", ("delta = 0.5\n", f"delta = {delta}\n")) for delta in (0.2, 0.8))
+    for method in ("co-clustering", "loss Hessian", "reach 0.9"):
+        assert _ari(hidden, method) < _ari(clear, method) - 0.3, method
+    assert _ari(hidden, "in-weight") > _ari(hidden, "loss Hessian")  # somebody still sees it
+
+
+def test_bake_off_blank_instead_of_swapped() -> None:
+    old, new = "inputs[:, image].roll(1, dims=0)", "0"
+    assert f"replace `{old}` by `{new}`" in text_of("bake_off")
+    names = live("bake_off")
+    cells = [cell.source for cell in jupytext.read(ROOT / "notebooks" / "bake_off.py").cells]
+    (cell,) = [source for source in cells if "def mine(" in source]
+    assert cell.count(old) == 1
+    found = []
+    for source in (cell, cell.replace(old, new)):
+        exec(compile(source, "cell", "exec"), names)
+        found.append(names["own"].ari)
+    assert np.mean(found[0]) > 0.5
+    assert found[0] != found[1]
+
+
+def test_bake_off_three_images() -> None:
+    assert "Set `groups = 3` where the network is planted" in text_of("bake_off")
+    names = live("bake_off", ("groups = 2\n", "groups = 3\n"))
+    assert names["right"].shape == (3,)
+    assert _ari(names, "in-weight") > 0.9

@@ -14,11 +14,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import front
 import nbformat
+import primer
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import ReferenceRole, SphinxDirective
 
 import scoreboard
 from companion import records, reports, study
@@ -39,10 +41,44 @@ EXECUTED = ROOT / "_executed"
 def read_executed(text: str) -> nbformat.NotebookNode:
     """Reader for chapters: the notebook that was executed from exactly this text."""
     try:
-        return find_executed(text, EXECUTED)
+        return as_page(find_executed(text, EXECUTED))
     except ValueError as error:
         names = [path.name for path in _chapters() if path.read_text(encoding="utf-8") == text]
         raise ExtensionError(f"{', '.join(names)}: {error}") from error
+
+
+# What a chapter writes in plain Markdown, so that it reads well in JupyterLab, and what the book makes of it.
+_OWN_REFERENCES = (
+    (r"\[Figure [^\]]*\]\(#(fig-[\w-]+)\)", r"{numref}`\1`"),
+    (r"\[[^\]]*\]\(#(eq-[\w-]+)\)", r"{eq}`\1`"),
+    (r"\[([^\]]*)\]\(#(sec-[\w-]+)\)", r"{ref}`\1 <\2>`"),
+    (r"\[([^\]]*)\]\(\.\./book/(\w+)\.(?:md|rst)\)", r"{doc}`\1 </book/\2>`"),
+    (r"\[([^\]]*)\]\((\w+)\.py\)", r"{doc}`\1 </notebooks/\2>`"),
+)
+
+
+def with_references(text: str) -> str:
+    """Markdown in which links to figures, equations, sections and pages are references: numbered, and checked.
+
+    Examples
+    --------
+    >>> with_references("See [Figure idea](#fig-idea) and [Claims](../book/claims.md).")
+    'See {numref}`fig-idea` and {doc}`Claims </book/claims>`.'
+    """
+    for link, reference in _OWN_REFERENCES:
+        text = re.sub(link, reference, text)
+    return text
+
+
+def as_page(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook with its references, and with what `companion.reading.say` said as text among text."""
+    for place, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and cell.source.startswith("say("):
+            (output,) = cell.outputs
+            cell = notebook.cells[place] = nbformat.v4.new_markdown_cell(output.data["text/markdown"])
+        if cell.cell_type == "markdown":
+            cell.source = with_references(cell.source)
+    return notebook
 
 
 def status_markdown() -> list[str]:
@@ -213,6 +249,46 @@ def _labelled(columns: Mapping[str, Sequence[Verdict]]) -> dict[str, Sequence[Ve
     return {study.label(name): rows for name, rows in columns.items()}
 
 
+class FrontPage(SphinxDirective):
+    """``{front-page} part``: a part of the front page, see `front`."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        if self.arguments[0] == "verdicts":
+            return [nodes.raw("", front.strip_html(), format="html")]
+        parts = {
+            "picture": front.picture_markdown,
+            "findings": front.findings_markdown,
+            "chapters": front.cards_markdown,
+        }
+        return _parse(self, parts[self.arguments[0]]())
+
+
+class PrimerPicture(SphinxDirective):
+    """``{primer-picture} name``: see `primer.PICTURES`."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        return [nodes.raw("", primer.picture(self.arguments[0]), format="html")]
+
+
+class ClaimLink(ReferenceRole):
+    """``{claim}`words <U2>``` or ``{claim}`U2```: a link to the claim's place on the claims page."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        if self.target not in {row.id for row in first_verdicts()}:
+            return [], [self.inliner.reporter.error(f"{self.target} is no claim", line=self.lineno)]
+        page = "" if self.env.app.builder.name == "singlehtml" else _to_page(self, "book/claims")
+        address = f"{page}#claim-{self.target.lower()}"
+        return [nodes.reference("", self.title, refuri=address, reftitle=f"Claim {self.target}", internal=True)], []
+
+
+def _to_page(role: ReferenceRole, name: str) -> str:
+    return str(role.env.app.builder.get_relative_uri(role.env.docname, name))
+
+
 def _chapters() -> list[Path]:
     return sorted((ROOT / "notebooks").glob("*.py"))
 
@@ -259,6 +335,20 @@ def _configure(app: Sphinx, config: Config) -> None:
     }
 
 
+def _offer_notebook(app: Sphinx, name: str, template: str, context: dict[str, object], tree: object) -> None:
+    """A chapter's download button has the executed notebook beside the script; the theme asks the context for it."""
+    if name.startswith("notebooks/"):
+        context["ipynb_source"] = f"{name}.ipynb"
+
+
+def _copy_notebooks(app: Sphinx, error: Exception | None) -> None:
+    if error is None and app.builder.format == "html":
+        for path in _chapters():
+            target = Path(app.outdir) / "_sources" / "notebooks" / f"{path.stem}.ipynb"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(EXECUTED / target.name, target)
+
+
 def _own_footnotes(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings number their references from 1 each, and share a page here: let Sphinx number them on."""
     for position, line in enumerate(lines):
@@ -290,7 +380,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("scoreboard", Scoreboard)
     app.add_directive("claim", Claim)
     app.add_directive("rule-changes", RuleChanges)
+    app.add_directive("front-page", FrontPage)
+    app.add_directive("primer-picture", PrimerPicture)
+    app.add_role("claim", ClaimLink())
     app.connect("config-inited", _configure)
+    app.connect("html-page-context", _offer_notebook, priority=400)  # before the theme makes its buttons
+    app.connect("build-finished", _copy_notebooks)
     app.connect("autodoc-process-docstring", _own_footnotes)
     app.connect("html-page-context", _accessible)
     app.add_css_file("book.css")

@@ -108,7 +108,8 @@ def _b2(of: Setting) -> Finding:
         ratio.text(),
         f"The {cells.K} blocks hold {mass.mean():.0%} of the positive mass on {area.mean():.0%} of the area. Against "
         f"permuted labels the largest p over seeds is {p:.3g} ({cells.EFFORTS[of.where['dataset']].draws} "
-        "permutations), which decides nothing: co-clustering finds such blocks in noise as well.",
+        "permutations), which decides nothing: co-clustering finds such blocks in noise as well. Untrained networks "
+        "have blocks, too (trials).",
     )
 
 

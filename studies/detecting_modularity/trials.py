@@ -1,8 +1,10 @@
-"""How the rules of C1–C10 and M1–M10 are tried: shuffles and random partitions of the record, and its true modules."""
+"""How the rules of C1–C10 and M1–M10 are tried: shuffles and random partitions of the record, and its true modules.
+
+The whole way is in :mod:`studies.detecting_modularity.whole`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from companion.claims import State, decide
 from companion.trials import Trial
 from modutils import spectral, statistics
-from studies.detecting_modularity import cells, claims, cut_claims, proxies
+from studies.detecting_modularity import cells, claims, cut_claims, proxies, whole
 from studies.detecting_modularity.claims import PUBLISHED, group_state, m8_network, most
 from studies.detecting_modularity.evidence import GROUPS, LEVEL, UNTRAINED, Evidence, Tested
 
@@ -125,6 +127,19 @@ def _m8(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
 
 RANDOM = "random partitions of the recorded networks"
 TRUE = "true modules (M10)"
+WHOLE = 100  # draws
+
+
+def _partitions(run: Callable[..., str], null: str = "", planted: str = "") -> Trial:
+    """The whole way of a rule about partitions."""
+    return Trial(
+        f"five networks of ten modules, one a class, made on the digits: random partitions of the same sizes{null}",
+        f"their modules{planted}",
+        run,
+        times=WHOLE,
+    )
+
+
 TRIALS: dict[str, Trial | str] = {
     **{f"C{number}": INTERVALS for number in range(1, 11)},
     **{f"M{number}": INTERVALS for number in range(1, 11)},
@@ -132,17 +147,37 @@ TRIALS: dict[str, Trial | str] = {
         "the record's spread over seeds, signs drawn by chance, each network one of its shuffles",
         "the same with an n-cut lower by 1 and z by 10, below all shuffles",
         _c3,
+        whole=Trial(
+            "untrained networks of the digits' size, ten of which each draw has as many as the record; nine of ten "
+            "weights are removed at random",
+            "what is left lies within planted groups for the most part",
+            whole.c3,
+            times=WHOLE,
+        ),
     ),
-    "C5": Trial("a shuffle in the place of each network", "the same with z higher by 10", _c5),
+    "C5": Trial(
+        "a shuffle in the place of each network",
+        "the same with z higher by 10",
+        _c5,
+        whole=Trial(
+            "untrained networks of the digits' size, ten of which each draw has as many as the record",
+            "the same, with weights between a quarter of the units alone",
+            whole.c5,
+            times=WHOLE,
+        ),
+    ),
     "C7": SIGNS,
     "C8": SIGNS,
-    "M1": Trial(RANDOM, TRUE, _m1),
+    "M1": Trial(RANDOM, TRUE, _m1, whole=_partitions(whole.of_partitions("M1"))),
     "M3": Trial(
-        f"the rule until 2026-11-29: {RANDOM}, for which it should hold", f"{TRUE}, for which it should not", _m3
+        f"the rule until 2026-11-29: {RANDOM}, for which it should hold",
+        f"{TRUE}, for which it should not",
+        _m3,
+        whole=_partitions(whole.m3, ", for which it should hold", ", for which it should not"),
     ),
-    "M6": Trial(RANDOM, TRUE, _m6, times=100),
-    "M7": Trial(RANDOM, TRUE, _m7),
-    "M8": Trial(RANDOM, TRUE, _m8),
+    "M6": Trial(RANDOM, TRUE, _m6, times=100, whole=_partitions(whole.of_partitions("M6"))),
+    "M7": Trial(RANDOM, TRUE, _m7, whole=_partitions(whole.of_partitions("M7"))),
+    "M8": Trial(RANDOM, TRUE, _m8, whole=_partitions(whole.of_partitions("M8"))),
     "M9": "a trial itself: of the p-values on random partitions and untrained networks.",
     "M10": "a trial itself: of the statistics on true modules.",
 }

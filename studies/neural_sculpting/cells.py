@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from companion import cache
+from companion.published import table
 from companion.records import Cell
 from modutils import hierarchy, sculpting, tasks
 from modutils.sculpting import Network, Sculpted, Training
@@ -24,6 +25,7 @@ from studies.neural_sculpting import recovery
 
 STUDY = "neural_sculpting"
 SEEDS = (0, 1, 2, 5)  # as in the slides
+MORE_SEEDS = range(50)  # where it is cheap to see how much a rate over four of them is chance
 EXEMPLARS = ("single", "separable", "reused", "separable-reused")
 WIDTHS, DEEP_WIDTHS = "24-36-48", "36-48-60"
 LAYERS, DEEP_LAYERS = "1-2-3", "2-3-4"
@@ -55,53 +57,27 @@ CHANGES: dict[str, tuple[str, float]] = {
     "learning rate × 0.3": ("learning_rate", 0.3),
 }
 
-# Learning rate, batch size and epochs by task, outputs and hidden layers, as the authors' code has them; three numbers
-# are for three widths.
-_Choice = float | tuple[float, float, float]
-SETTINGS: dict[tuple[str, int], dict[int, tuple[_Choice, _Choice, _Choice]]] = {
-    ("separable", 4): {1: (0.05, 8, 15), 2: (0.05, 8, 10), 3: (0.05, 8, 20)},
-    ("separable-reused", 3): {1: (0.05, 32, 15), 2: (0.05, 32, 10), 3: (0.05, 32, 15)},
-    ("single", 4): {1: (0.1, 8, (40, 20, 20)), 2: ((0.05, 0.1, 0.1), 8, (30, 20, 20)), 3: (0.1, 8, 30)},
-    ("reused", 16): {1: (0.1, 8, (40, 30, 20)), 2: (0.1, 8, (40, 30, 20)), 3: (0.1, (8, 8, 16), (40, 30, 30))},
-    ("reused", 12): {1: (0.1, 8, (40, 30, 30)), 2: (0.1, 8, (40, 30, 20)), 3: (0.1, (8, 16, 8), (40, 30, 30))},
-    ("reused", 8): {1: (0.1, 8, (40, 20, 20)), 2: (0.1, 16, (30, 20, 20)), 3: (0.1, 8, (40, 40, 30))},
-    ("reused", 4): {
-        1: (0.1, 8, (40, 20, 20)),
-        2: (0.1, (8, 16, 16), (40, 20, 20)),
-        3: ((0.1, 0.1, 0.05), 8, (40, 20, 40)),
-    },
-    ("reused", 2): {
-        1: (0.1, 8, 20),
-        2: ((0.1, 0.05, 0.1), 8, 30),
-        3: ((0.1, 0.05, 0.1), (16, 8, 8), (20, 40, 30)),
-    },
-    ("overlap-0", 8): {1: (0.1, 32, 15), 2: (0.1, 32, 40), 3: (0.05, 64, 30)},
-    ("overlap-1", 8): {1: (0.1, 32, 20), 2: (0.1, 32, 40), 3: (0.1, 64, 40)},
-    ("overlap-2", 8): {1: (0.1, 32, 30), 2: (0.1, 32, 40), 3: (0.05, 32, 60)},
-    ("overlap-3", 8): {
-        1: ((0.1, 0.05, 0.05), 16, (30, 20, 20)),
-        2: ((0.05, 0.1, 0.1), 16, 20),
-        3: ((0.05, 0.05, 0.1), 16, (30, 30, 40)),
-    },
-    ("overlap-4", 8): {1: (0.1, 8, (20, 30, 30)), 2: (0.1, 16, 20), 3: ((0.1, 0.05, 0.1), 16, (20, 30, 30))},
-    ("depth", 4): {
-        2: (0.05, (32, 64, 64), (30, 40, 40)),
-        3: ((0.05, 0.1, 0.05), (16, 128, 128), (30, 40, 20)),
-        4: (0.05, (64, 128, 128), (30, 40, 40)),
-    },
+#: Learning rate, batch size and epochs of the authors' scripts, by task, outputs, hidden layers and width.
+SETTINGS = {
+    (row["task"], row["outputs"], row["hidden_layers"], row["width"]): (row["rate"], row["batch_size"], row["epochs"])
+    for row in table(STUDY, "published_settings")
 }
 
 
 def training(task: str, outputs: int, width: int, layers: int) -> Training:
-    """The settings that the authors trained with; for tasks of which they are not known, a rule in their range."""
-    widths = DEEP_WIDTHS if task == "depth" else WIDTHS
-    known = SETTINGS.get((task, outputs), {}).get(layers)
-    if known is None:
-        rows = 2 ** tasks.load(task, outputs=outputs).inputs.shape[1]
-        return Training(0.1 if layers < 3 else 0.05, min(max(rows // 4, 8), 64), 40)
-    place = widths.split("-").index(str(width))
-    rate, batch_size, epochs = (one[place] if isinstance(one, tuple) else one for one in known)
-    return Training(rate, int(batch_size), int(epochs))
+    """The settings that the authors trained with.
+
+    Raises
+    ------
+    ValueError
+        They trained no such network.
+    """
+    if (task, outputs, layers, width) not in SETTINGS:
+        raise ValueError(
+            f"task={task!r}, outputs={outputs}, width={width}, layers={layers}: the authors' scripts have no settings "
+            "for this network; give those of your own to sculpting.sculpt"
+        )
+    return Training(*SETTINGS[task, outputs, layers, width])
 
 
 def shapes(widths: str, layers: str) -> list[tuple[int, int]]:
@@ -142,7 +118,7 @@ def _trace(run: Sculpted) -> dict[str, Any]:
 
 
 def boolean(*, task: str, outputs: int, widths: str, layers: str, grid: str, seed: int) -> dict[str, Any]:
-    """Sculpt networks of every shape on a Boolean task, and keep the sparsest run of each grid."""
+    """Sculpt networks of every shape on a Boolean task, and keep those of each grid that have the fewest edges."""
     found = {}
     unit_steps, edge_steps = GRIDS[grid]
     for width, depth in shapes(widths, layers):
@@ -155,7 +131,9 @@ def boolean(*, task: str, outputs: int, widths: str, layers: str, grid: str, see
             edge_steps=edge_steps,
             seeds=[seed],
         )
-        best = runs[max(sculpting.sparsest(runs), 0)]
+        tied = sculpting.tied(runs)
+        kept = [runs[place] for place in tied or [0]]
+        best = kept[0]
         found[f"{width}x{depth}"] = {
             "settings": list(how),
             "dense_right": best.dense_right,
@@ -165,13 +143,23 @@ def boolean(*, task: str, outputs: int, widths: str, layers: str, grid: str, see
             "failed": np.array([run.failed for run in runs]),
             "attempts": np.array([len(run.trace) for run in runs], dtype=np.int16),
             "all_failed": best.failed,
+            "tied": np.array(tied, dtype=np.int16),
             "unit_step": best.unit_step,
             "edge_step": best.edge_step,
             "sizes": _sizes(best.network),
-            "masks": flat(best.network.masks),
+            "masks": np.stack([flat(run.network.masks) for run in kept]),
             "trace": _trace(best),
         }
     return found
+
+
+def repeat(*, task: str, outputs: int, widths: str, layers: str, grid: str, seed: int) -> dict[str, Any]:
+    """Density and success of every run of the grid, for more seeds than are kept as networks."""
+    truth = tasks.load(task, outputs=outputs)
+    return {
+        f"{width}x{depth}": _graded(truth, [width] * depth, training(task, outputs, width, depth), grid, seed)
+        for width, depth in shapes(widths, layers)
+    }
 
 
 def ablate(*, task: str, outputs: int, widths: str, layers: str, grid: str, seed: int) -> dict[str, Any]:
@@ -317,6 +305,7 @@ def plan(scale: str) -> list[Cell]:
             cells += _boolean("ablate", task, outputs, "24", "2", "coarse", SEEDS[:1])
         for outputs in (2, 16):
             cells += _boolean("vary", "reused", outputs, "24", "2", "coarse", SEEDS[:1])
+            cells += _boolean("repeat", "reused", outputs, "24", "2", "coarse", SEEDS)
         return cells + _digits(SMALL, DIGIT_LAYERS["quick"], SEEDS[:1])
     # The longest first, so that no worker is left with them at the end.
     cells += _digits(FULL, DIGIT_LAYERS["full"], SEEDS[:1])
@@ -333,4 +322,6 @@ def plan(scale: str) -> list[Cell]:
         cells += _boolean("ablate", task, outputs, WIDTHS, LAYERS, "full", SEEDS)
     for outputs in (2, 16):
         cells += _boolean("vary", "reused", outputs, WIDTHS, "2-3", "full", SEEDS)
+    for outputs in sorted(tasks.OUTPUTS["reused"]):
+        cells += _boolean("repeat", "reused", outputs, WIDTHS, "2", "full", MORE_SEEDS)
     return cells + _digits(FULL, DIGIT_LAYERS["full"], SEEDS[1:])

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from companion import records
 from companion.records import Cell, Results
-from modutils import hierarchy, sculpting, statistics, tasks
+from modutils import hierarchy, sculpting, tasks
 from modutils.statistics import Interval
 from studies.neural_sculpting import cells, recovery
 from studies.neural_sculpting.published import Picture
@@ -30,7 +31,8 @@ class Found(NamedTuple):
 
     ``density`` is a share, ``sizes`` are the units of every layer that lie on a path from an input to an output,
     ``verdicts`` those of :func:`recovery.verdicts`, all False where every run of the grid failed; ``resolved`` is
-    success, or, on the deepest task with two hidden layers, that both output functions are told apart as well.
+    success, or, on the deepest task with two hidden layers, that both output functions are told apart as well. ``ties``
+    are the verdicts of all runs of the grid with as few edges, in their order; the other fields are of the first.
     """
 
     task: str
@@ -47,6 +49,7 @@ class Found(NamedTuple):
     verdicts: dict[str, bool]
     masks: list[np.ndarray]
     labels: list[np.ndarray]
+    ties: tuple[dict[str, bool], ...]
 
 
 def networks(
@@ -78,13 +81,16 @@ def _detected(params: str, width: int, layers: int, folder: Path) -> Found:
     cell = Cell(cells.STUDY, "boolean", json.loads(params))
     values = records.read(cell, folder).values[f"{width}x{layers}"]
     task = tasks.load(cell.params["task"], outputs=cell.params["outputs"])
-    masks = cells.unflat(values["masks"], values["sizes"])
+    tied = [cells.unflat(flat, values["sizes"]) for flat in values["masks"]]
+    masks = tied[0]
     labels = hierarchy.detect_modules(masks)
-    verdicts = recovery.verdicts(task, labels)
-    # Who tells apart more than the depth needs has found all that it needs.
-    verdicts["resolved"] = verdicts["success"] or (cell.params["task"] == "depth" and layers == 2 and both(verdicts))
-    if values["all_failed"]:
-        verdicts = dict.fromkeys(verdicts, False)
+    ties = []
+    for each in tied:
+        verdicts = recovery.verdicts(task, labels if each is masks else hierarchy.detect_modules(each))
+        # Who tells apart more than the depth needs has found all that it needs.
+        resolved = verdicts["success"] or (cell.params["task"] == "depth" and layers == 2 and both(verdicts))
+        verdicts["resolved"] = resolved
+        ties.append(dict.fromkeys(verdicts, False) if values["all_failed"] else verdicts)
     return Found(
         cell.params["task"],
         cell.params["outputs"],
@@ -97,9 +103,10 @@ def _detected(params: str, width: int, layers: int, folder: Path) -> Found:
         sum(int(mask.sum()) for mask in masks),
         tuple(hierarchy.condensed_sizes(masks)),
         values["all_failed"],
-        verdicts,
+        ties[0],
         masks,
         labels,
+        tuple(ties),
     )
 
 
@@ -108,9 +115,58 @@ def both(verdicts: dict[str, bool]) -> bool:
     return verdicts["inputs"] and verdicts["outputs"]
 
 
-def rate(found: Sequence[Found], verdict: str = "success") -> Interval:
-    """Share of networks with a verdict, with Wilson's 95 % binomial interval."""
-    return statistics.share(sum(one.verdicts[verdict] for one in found), len(found))
+#: Which of several networks with the fewest edges counts: the first in the order of the grid, each with equal weight,
+#: or one that shows what is looked for, if there is any. The last needs to know the answer.
+TIES = ("first", "expected", "most favourable")
+
+
+def weight(shown: Sequence[bool], ties: str = "first") -> float:
+    """What a network counts, from 0 to 1, of whose tied runs some show what is looked for."""
+    return {"first": float(shown[0]), "expected": float(np.mean(shown)), "most favourable": float(any(shown))}[ties]
+
+
+def rate(found: Sequence[Found], verdict: str = "success", ties: str = "first") -> Interval:
+    """Share of networks with a verdict by one of the rules for ``TIES``, with Wilson's 95 % interval."""
+    return share([weight([tie[verdict] for tie in one.ties], ties) for one in found])
+
+
+def as_slide(one: Found) -> str:
+    """The verdict that the slide counts. One hidden layer cannot show the reused function: there it is the inputs."""
+    return "inputs" if one.task == "reused" and one.layers == 1 else "success"
+
+
+def share(weights: Sequence[float]) -> Interval:
+    """Mean of weights from 0 to 1 with Wilson's 95 % interval; NaN of none.
+
+    The interval is that of a count, which need not be whole here: of all numbers from 0 to 1 with one mean, noughts and
+    ones vary most, so it is not too narrow.
+    """
+    n = len(weights)
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    mean, z = float(np.mean(weights)), float(stats.norm.ppf(0.975))
+    middle = (mean + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(mean * (1 - mean) / n + z**2 / (4 * n**2))
+    return Interval(mean, max(float(middle - half), 0.0), min(float(middle + half), 1.0), n)
+
+
+def seeds_of(results: Results, outputs: int) -> dict[str, np.ndarray]:
+    """What every network of the reused function with two layers counts by each of `TIES`: (seeds, widths) each."""
+    rows: dict[str, list[list[float]]] = {ties: [] for ties in TIES}
+    for _, record in results.recorded("repeat", task="reused", outputs=outputs):
+        shown = [tied_success(run) for run in record.values.values()]
+        for ties in TIES:
+            rows[ties].append([weight(each, ties) for each in shown])
+    return {ties: np.array(own) for ties, own in rows.items()}
+
+
+def tied_success(run: Mapping[str, Any]) -> list[bool]:
+    """Success of the runs of a grid that have the fewest edges, in order; one failure if all have failed."""
+    left = ~run["failed"]
+    if not left.any():
+        return [False]
+    lowest = run["densities"][left].min()
+    return list(map(bool, run["success"][left & (run["densities"] == lowest)]))
 
 
 # --- pairs of digits --------------------------------------------------------------------------------------------------

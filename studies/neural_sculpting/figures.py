@@ -27,7 +27,6 @@ from modutils.plotting import (
     name_rows,
     note,
 )
-from modutils.statistics import Interval
 from studies.neural_sculpting import evidence, published
 from studies.neural_sculpting.claims import NAMES
 from studies.neural_sculpting.evidence import DEFAULT_OUTPUTS, Digits, Found
@@ -35,11 +34,14 @@ from studies.neural_sculpting.published import Picture
 from studies.neural_sculpting.task_drawing import hierarchy_graph, module_colors, pixel_modules, sculpted_network
 
 WILSON = "Bars: Wilson's 95 % binomial intervals."
-SETTINGS_KNOWN = "The authors' training settings are known for {} only."
 LAYER_COLORS = {1: COLORS[4], 2: COLORS[0], 3: COLORS[1], 4: COLORS[2], 5: COLORS[3]}
 LAYER_MARKERS = {1: "o", 2: "s", 3: "^", 4: "D", 5: "v"}
-#: Published rates among curves of ours.
-THERE: dict[str, Any] = {"markerfacecolor": "white", "linestyle": "--", "linewidth": 1}
+#: The three rules for ties.
+TIES_LOOK: dict[str, dict[str, Any]] = {
+    "first": {"color": COLORS[0], "marker": "v", "markersize": 5, "linestyle": ":", "linewidth": 1},
+    "expected": {"color": COLORS[0], "marker": "o", "markersize": 6},
+    "most favourable": {"color": COLORS[1], "marker": "^", "markersize": 6, "linestyle": "-", "linewidth": 1},
+}
 #: Where a legend above the axes stands.
 ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "borderaxespad": 0}
 WORDS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
@@ -133,34 +135,33 @@ def picture_sheet(
 def exemplar_rates(results: Results) -> Figure:
     """Success on the four exemplars, as the slides count and by depth."""
     made, ax = plt.subplots(figsize=(WIDTH, 4.4))
-    names: list[str] = []
-    rates: list[Interval] = []
-    there: list[float] = []
-    colors: list[str] = []
+    rows: list[tuple[str, float, str, list[list[bool]]]] = []
     for task, slide in (("single", 36), ("separable", 36), ("reused", 35), ("separable-reused", 36)):
         found = evidence.networks(results, task, DEFAULT_OUTPUTS[task])
-        if task == "reused":
-            right = sum(one.verdicts["inputs" if one.layers == 1 else "success"] for one in found)
-            names.append(f"{NAMES[task]}, as the slide counts")
-            rates.append(statistics.share(right, len(found)))
-        else:
-            names.append(NAMES[task])
-            rates.append(evidence.rate(found))
-        there.append(slide / 36)
-        colors.append(COLORS[0])
+        asked = [[tie[evidence.as_slide(one)] for tie in one.ties] for one in found]
+        rows.append((NAMES[task] + ", as the slide counts" * (task == "reused"), slide / 36, COLORS[0], asked))
     for layers, counts in published.REUSE_COUNTS.items():
-        names.append(f"reused, strictly, {WORDS[layers]} hidden")
-        rates.append(evidence.rate(evidence.networks(results, "reused", DEFAULT_OUTPUTS["reused"], layers=layers)))
-        there.append(counts[-1] / 12)
-        colors.append(GREY)
-    interval_dots(ax, names, rates, colors=colors)
-    ax.plot(there, range(len(there)), **PUBLISHED, label="published")
+        found = evidence.networks(results, "reused", DEFAULT_OUTPUTS["reused"], layers=layers)
+        asked = [[tie["success"] for tie in one.ties] for one in found]
+        rows.append((f"reused, strictly, {WORDS[layers]} hidden", counts[-1] / 12, GREY, asked))
+    rates = {
+        ties: [evidence.share([evidence.weight(ask, ties) for ask in asked]) for *_, asked in rows]
+        for ties in evidence.TIES
+    }
+    interval_dots(ax, [row[0] for row in rows], rates["expected"], colors=[row[2] for row in rows])
+    places = range(len(rows))
+    for ties in ("first", "most favourable"):
+        look = TIES_LOOK[ties] | {"linestyle": "", "color": "black", "markersize": 4}
+        ax.plot([rate.mean for rate in rates[ties]], np.array(places) + 0.22, label=ties, **look)
+    ax.plot([row[1] for row in rows], places, **PUBLISHED, label="published")
     ax.set(xlabel="share of networks that show exactly the task's modules", xlim=(-0.04, 1.04))
-    ax.legend(**ABOVE)
+    ax.legend(**ABOVE | {"ncols": 3})
+    expected = rates["expected"]
     return note(
         made,
-        f"n = {span(rate.n for rate in rates[:4])} networks a row, {span(rate.n for rate in rates[4:])} for one depth, "
-        f"all widths and seeds pooled. {WILSON}",
+        f"n = {span(rate.n for rate in expected[:4])} networks a row, {span(rate.n for rate in expected[4:])} for one "
+        "depth, all widths and seeds pooled. Dots: ties count with equal weight; below them the first of tied runs and "
+        f"the most favourable. {WILSON}",
     )
 
 
@@ -200,7 +201,7 @@ def overlap_rates(results: Results) -> Figure:
             for place, reuse in enumerate(published.REUSE):
                 found = evidence.networks(results, f"overlap-{overlap}", 2 * reuse)
                 if found:
-                    ours[overlap, place] = evidence.rate(found, name).mean
+                    ours[overlap, place] = evidence.rate(found, name, "most favourable").mean
                     n.add(len(found))
         for row, values in enumerate((ours, published.overlap_rates(name))):
             heat_table(
@@ -215,45 +216,54 @@ def overlap_rates(results: Results) -> Figure:
         made,
         f"Share of {span(n)} networks a cell; a cell stays empty where nothing is recorded. Overlap: inputs that the "
         "two functions share. Reuse: copies of each output function. "
-        f"{SETTINGS_KNOWN.format('r = 4')} {widest(max(n, default=1))}",
+        f"Ties count as is most favourable, in ours as in the published. {widest(max(n, default=1))}",
     )
-
-
-def _rate_curves(ax: Axes, rows: dict[int, list[Interval]], there: Mapping[int, Sequence[float]]) -> None:
-    """Rates with intervals by reuse, one curve for each number of hidden layers, and the published ones dashed."""
-    x = np.arange(len(published.REUSE))
-    for place, (layers, rates) in enumerate(rows.items()):
-        shift = 0.07 * (place - 1)
-        known = [i for i, rate in enumerate(rates) if rate.n]
-        color, marker = LAYER_COLORS[layers], LAYER_MARKERS[layers]
-        ax.vlines(
-            x[known] + shift, [rates[i].low for i in known], [rates[i].high for i in known], color=color, linewidth=1.5
-        )
-        label = f"{WORDS[layers]} hidden layers"[: None if layers > 1 else -1]
-        ax.plot(x[known] + shift, [rates[i].mean for i in known], color=color, marker=marker, label=label)
-        ax.plot(x, there[layers], color=color, marker=marker, alpha=0.9, **THERE)
-    ax.set_xticks(x, [str(reuse) for reuse in published.REUSE])
-    ax.set(xlabel="reuse r: copies of each output function", ylim=(-0.04, 1.04))
-    ax.grid(True, axis="y")
 
 
 def _rates_by_reuse(
     results: Results, task: str, there: Mapping[int, Sequence[float]], ylabel: str, *words: str
 ) -> Figure:
-    """How often all is found that a depth can show, by reuse; a curve for each depth in ``there``, as published."""
-
-    def rate(layers: int, reuse: int) -> Interval:
-        return evidence.rate(evidence.networks(results, task, 2 * reuse, layers=layers), "resolved")
-
-    rows = {layers: [rate(layers, reuse) for reuse in published.REUSE] for layers in there}
-    made, ax = plt.subplots(figsize=(WIDTH, 4.0))
-    _rate_curves(ax, rows, there)
-    ax.set_ylabel(ylabel)
-    ax.plot([], [], color=GREY, marker="o", label="published", **THERE)
-    ax.legend(**ABOVE)
-    n = span(rate.n for row in rows.values() for rate in row)
-    about = f"n = {n} networks a point (ours), all widths and seeds pooled; 12 (published)."
-    return note(made, " ".join((about, *words, WILSON)))
+    """How often all is found that a depth can show, by reuse, by each rule for ties; a panel a depth, and published."""
+    x = np.arange(len(published.REUSE))
+    made, axes = plt.subplots(1, len(there), figsize=(WIDTH, 3.3), sharey=True)
+    n: set[int] = set()
+    for ax, (layers, theirs) in zip(axes, sorted(there.items()), strict=True):
+        rows = {
+            ties: [
+                evidence.rate(evidence.networks(results, task, 2 * reuse, layers=layers), "resolved", ties)
+                for reuse in published.REUSE
+            ]
+            for ties in evidence.TIES
+        }
+        known = [place for place, rate in enumerate(rows["expected"]) if rate.n]
+        n |= {rows["expected"][place].n for place in known}
+        ax.fill_between(
+            x[known],
+            [rows["first"][i].mean for i in known],
+            [rows["most favourable"][i].mean for i in known],
+            color=COLORS[0],
+            alpha=0.2,
+            linewidth=0,
+        )
+        for ties, rates in rows.items():
+            ax.plot(x[known], [rates[i].mean for i in known], label=ties, **TIES_LOOK[ties])
+        expected = rows["expected"]
+        ax.vlines(
+            x[known], [expected[i].low for i in known], [expected[i].high for i in known], color=COLORS[0], linewidth=1
+        )
+        ax.plot(x, theirs, label="published", **PUBLISHED | {"linestyle": "--", "linewidth": 1, "color": GREY})
+        ax.set_xticks(x, [str(reuse) for reuse in published.REUSE])
+        ax.set(xlabel="reuse r", ylim=(-0.04, 1.04), title=f"{WORDS[layers]} hidden layer{'s' * (layers > 1)}")
+        ax.grid(True, axis="y")
+    axes[0].set_ylabel(ylabel)
+    letters(axes)
+    made.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    about = (
+        f"n = {span(n)} networks a point (ours), all widths and seeds pooled; 12 (published). Where several runs of a "
+        "grid have the fewest edges, the first in its order counts, or all with equal weight (expected), or the most "
+        "favourable. Bars: Wilson's 95 % intervals of the expected rate."
+    )
+    return note(made, " ".join((about, *words)))
 
 
 @figure
@@ -266,8 +276,8 @@ def reuse_rates(results: Results) -> Figure:
 @figure
 def depth_rates(results: Results) -> Figure:
     """Success on the task with three levels, by reuse and depth."""
-    words = "Two hidden layers can show three modules, more can show five.", SETTINGS_KNOWN.format("r = 2")
-    return _rates_by_reuse(results, "depth", published.DEPTH_RATES, "share that show all\nthis depth can show", *words)
+    words = "Two hidden layers can show three modules, more can show five."
+    return _rates_by_reuse(results, "depth", published.DEPTH_RATES, "share that show all\nthis depth can show", words)
 
 
 # --- pairs of digits --------------------------------------------------------------------------------------------------

@@ -70,3 +70,20 @@ def reused_rate(outputs: int) -> float:
     """Rate of networks with two and three hidden layers that show both functions which use the reused one."""
     place = REUSE.index(outputs // 2)
     return (REUSE_COUNTS[2][place] + REUSE_COUNTS[3][place]) / 24
+
+
+class SecondNetworks(NamedTuple):
+    """What the authors' public release keeps of reused and depth tasks besides the networks that are counted.
+
+    ``pairs`` of networks with the same seed, settings and number of edges; in ``one_right`` of them just one shows the
+    task's modules; ``counted_right``: that one is counted; ``order_wrong``: the first in the order of the grid is
+    the other one.
+    """
+
+    pairs: int
+    one_right: int
+    counted_right: int
+    order_wrong: int
+
+
+SECOND_NETWORKS = SecondNetworks(pairs=42, one_right=31, counted_right=31, order_wrong=17)

@@ -1,4 +1,6 @@
-"""How the rules of N1–N27 are tried: counts drawn by chance, then from the rates that the authors published."""
+"""How the rules of N1–N27 are tried: counts drawn by chance, then from the rates that the authors published.
+
+The whole way is in :mod:`studies.neural_sculpting.whole`."""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import numpy as np
 
 from companion.claims import decide
 from companion.trials import Trial
-from studies.neural_sculpting import claims, digit_claims, published
+from studies.neural_sculpting import claims, digit_claims, published, whole
 from studies.neural_sculpting.claims import QUESTIONS
 from studies.neural_sculpting.evidence import Evidence
 
@@ -41,7 +43,28 @@ def _n25(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
 TRIALS: dict[str, Trial | str] = {
     **{f"N{number}": COUNTS for number in range(1, 28) if number != 19},
     **{f"N{picture.claim}": PICTURES for picture in published.PICTURES if picture.claim != 19},
-    "N14": Trial("one rate for all overlaps and reuses", "the published rates, 36 networks each", _n14),
-    "N25": Trial("a coin for every network", "the published rates, as many networks as ours", _n25),
+    "N14": Trial(
+        "one rate for all overlaps and reuses",
+        "the published rates, 36 networks each",
+        _n14,
+        whole=Trial(
+            "made masks, 36 for each overlap and reuse: inputs, hidden units and outputs are right at one rate each",
+            "the same at the published rates",
+            whole.n14,
+            times=100,
+        ),
+    ),
+    "N25": Trial(
+        "a coin for every network",
+        "the published rates, as many networks as ours",
+        _n25,
+        whole=Trial(
+            "made masks, as many as the record has, on as many pixels; a coin says whether digits, and "
+            "outputs, are apart",
+            "the same at the published rates",
+            whole.n25,
+            times=100,
+        ),
+    ),
     "N26": PICTURES,
 }

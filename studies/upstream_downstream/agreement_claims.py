@@ -52,7 +52,10 @@ def _u15(of: Evidence) -> Finding:
         f"downstream − across {gaps['downstream'].mean:.3f} {gaps['downstream'].text()}",
         "Beyond the chance level of the same partitions: "
         + ", ".join(f"{side} {of.excess(pairs).mean():.2f}" for side, pairs in WITHIN.items())
-        + f", across {of.excess(CROSS).mean():.2f}.",
+        + f", across {of.excess(CROSS).mean():.2f}. Untrained networks have the split too: "
+        + ", ".join(f"{side} {of.untrained_agreement(pairs).mean():.2f}" for side, pairs in WITHIN.items())
+        + f", across {of.untrained_agreement(CROSS).mean():.2f}. So it tells how alike the measures of a side are, "
+        "before it tells anything of what was learned (trials).",
     )
 
 

@@ -10,7 +10,7 @@ numbers, one row a run, and is what trials run.
 from __future__ import annotations
 
 from companion import claims
-from companion.claims import Claim, Finding, finding
+from companion.claims import Claim, Finding, State, finding
 from studies.upstream_downstream import agreement_claims, modularity_claims
 from studies.upstream_downstream.evidence import Evidence, met
 
@@ -29,25 +29,29 @@ LAST = claims.Claims("lange2022clustering")
     ),
 )
 def _u27(of: Evidence) -> Finding:
-    verdicts = {
-        "“dropout lowers Q” (U1)": DECIDE["U1"](of).verdict,
-        "“L2 has no effect” (U6)": DECIDE["U6"](of).verdict,
-        "“L1 raises Q more than L2” (U7)": DECIDE["U7"](of).verdict,
-        "“all measures find the same modules” (U15)": DECIDE["U15"](of).verdict,
+    expected = {
+        "dropout lowers Q": "U1",
+        "L2 has no effect": "U6",
+        "L1 raises Q more than L2": "U7",
+        "all measures find the same modules": "U15",
     }
-    conditions = {
-        name: True if verdict == "holds" else None if verdict == "undecided" else False
-        for name, verdict in verdicts.items()
-    }
+    verdicts = {id: DECIDE[id](of).verdict for id in expected.values()}
+    states: dict[str, State] = {"holds": True, "undecided": None}
+    conditions = {f"not “{name}” ({id})": states.get(verdicts[id], False) for name, id in expected.items()}
     return finding(
         conditions,
         f"{met(conditions)} of 4 expectations are refuted",
         f"n = {len(of.runs.seeds)}",
         "An expectation is refuted where the claim against it holds: "
-        + "; ".join(f"{name}: {verdict}" for name, verdict in verdicts.items())
+        + "; ".join(f"against “{name}” stands {id}, which {_is(verdicts[id])}" for name, id in expected.items())
         + ".",
         part=2,
     )
+
+
+def _is(verdict: str) -> str:
+    """A verdict as a predicate: all but two are verbs."""
+    return f"is {verdict}" if verdict in ("undecided", "not testable") else verdict
 
 
 def _number(claim: Claim) -> int:

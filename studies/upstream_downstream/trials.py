@@ -1,13 +1,17 @@
-"""How the rules of U1–U27 are tried: numbers of the record without its effects, then with one that is planted."""
+"""How the rules of U1–U27 are tried: numbers of the record without its effects, then with one that is planted.
+
+The whole way is in :mod:`studies.upstream_downstream.whole`."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from companion.claims import decide
 from companion.trials import Trial
 from modutils import statistics
-from studies.upstream_downstream import agreement_claims, modularity_claims
+from studies.upstream_downstream import agreement_claims, modularity_claims, whole
 from studies.upstream_downstream.evidence import CROSS, WITHIN, Evidence, welch
 
 INTERVALS = "no: 95 % intervals against bars. At its bar a condition is met, or not met, in 2.5 cases of 100 each."
@@ -73,17 +77,50 @@ def _u20(of: Evidence, rng: np.random.Generator, planted: bool) -> str:
 
 
 RUNS = "the record's spread over runs, strengths dealt out anew within each"
+WHOLE = 100  # draws
+UNTRAINED = "untrained networks at every strength, dealt out anew in each draw"
+
+
+def _whole(null: str, planted: str, run: Callable[..., str], note: Callable[[], str] | None = None) -> Trial:
+    return Trial(f"made networks of the record's shape, with images of noise: {null}", planted, run, WHOLE, note)
+
+
 TRIALS: dict[str, Trial | str] = {
     **{f"U{number}": INTERVALS for number in range(1, 28)},
-    "U1": Trial(RUNS, "with a rise of Q by 0.05", _u1),
-    "U5": Trial(f"{RUNS}, with a change by 1, the margin", "without a change", _u5),
+    "U1": Trial(
+        RUNS,
+        "with a rise of Q by 0.05",
+        _u1,
+        whole=_whole(UNTRAINED, "four paths, more separate at higher strength", whole.u1),
+    ),
+    "U5": Trial(
+        f"{RUNS}, with a change by 1, the margin",
+        "without a change",
+        _u5,
+        whole=_whole("separate paths, from two to eight of them with strength", UNTRAINED, whole.u5),
+    ),
     "U11": COUNTS,
     "U15": Trial(
         "measures relabelled at random; one relabelling of 35 is the true one",
         "agreement higher by 0.2 within a side, with the record's spread over runs",
         _u15,
+        whole=_whole(
+            f"four separate paths, the same on both sides; {whole.RECORD.networks} networks a run",
+            "four groups upstream, and four others downstream",
+            whole.u15,
+            whole.u15_untrained,
+        ),
     ),
-    "U20": Trial("untrained networks in the place of trained ones", "the same with 0.05 more", _u20),
+    "U20": Trial(
+        "untrained networks in the place of trained ones",
+        "the same with 0.05 more",
+        _u20,
+        whole=_whole(
+            f"untrained in the place of trained ones; {whole.RECORD.networks} networks a run",
+            "four paths with a leak, the same on both sides",
+            whole.u20,
+        ),
+    ),
     "U24": "no: it cannot fail.",
     "U27": "no: it follows from U1, U6, U7 and U15.",
 }

@@ -169,6 +169,7 @@ def test_every_benchmark_is_shown() -> None:
     shown = {cell.text.split(":")[0] for cell in soup.select("td:first-child")}
     assert shown == {
         "attribution",
+        "bake_off",
         "coclustering",
         "kmeans",
         "lesions",

@@ -15,6 +15,7 @@ from torch import nn
 
 from modutils.graphs import (
     NORMS,
+    by_layer,
     correlation_graph,
     layer_sizes,
     layer_weights,
@@ -257,6 +258,17 @@ def samples(*, ties: bool) -> np.ndarray:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((50, 4)) @ rng.standard_normal((4, 7)) + 0.5 * rng.standard_normal((50, 7))
     return np.maximum(np.round(values), 0) if ties else values
+
+
+@pytest.mark.parametrize("put", [np.asarray, torch.as_tensor])
+def test_labels_of_all_layers_are_parted_by_layer(put: Callable[[Any], Any]) -> None:
+    weights = [put(np.ones((3, 5))), put(np.ones((4, 3)))]
+    labels = put(np.arange(12))
+    parts = by_layer(labels, weights)
+    assert [part.tolist() for part in parts] == [[0, 1, 2, 3, 4], [5, 6, 7], [8, 9, 10, 11]]
+    assert all(type(part) is type(labels) for part in parts)
+    with pytest.raises(ValueError, match=r"labels has 11 nodes; the layers of weights have 5 \+ 3 \+ 4"):
+        by_layer(labels[:-1], weights)
 
 
 @pytest.mark.parametrize("ties", [False, True], ids=["no ties", "ties"])

@@ -19,6 +19,7 @@ from modutils.hierarchy import (
     cluster_layer,
     condense,
     condensed_sizes,
+    cut_layer,
     detect_modules,
     merge_clusters,
     reach,
@@ -412,6 +413,33 @@ def test_clusters_equal_the_rule_written_out(threshold: float) -> None:
         assert found.q == found.q_by_k[found.k - 1]
         reasons[reason] += 1
     assert set(reasons) == {"single unit", "all one", "all separate", "modularity"}
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 3), (2, 3), (8, 6), (60, 100)])
+def test_a_layer_is_cut_into_any_number_of_clusters(n: int, m: int) -> None:
+    for seed in range(5):
+        features = random_features(n, m, 0.4, seed)
+        tree = library.linkage(cosine_distances(features)[np.triu_indices(n, 1)], "average") if n > 1 else None
+        for k in {1, min(2, n), (n + 1) // 2, n}:
+            labels = cut_layer(features, k)
+            assert len(set(labels.tolist())) == k == labels.max() + 1
+            assert tree is None or labels.tolist() == library._cut(tree, k).tolist()
+        found = cluster_layer(features)
+        assert cut_layer(features, found.k).tolist() == found.labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("features", "k", "message"),
+    [
+        ([[1, 0], [0, 0]], 1, r"features\[1\] is all zero"),
+        ([[1, 0], [0, 1]], 3, "k=3; an integer, 1 ... 2, is needed"),
+        ([[1, 0], [0, 1]], 0, "k=0"),
+        ([[1, 2]], 1, r"features\[0, 1\] = 2"),
+    ],
+)
+def test_a_layer_is_not_cut_into_what_it_has_not(features: list[list[int]], k: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cut_layer(features, k)
 
 
 def test_one_unit() -> None:

@@ -59,6 +59,7 @@ CASES: dict[str, Callable[[Callable[[Any], Any]], Any]] = {
     "normalize by max": lambda put: similarity.normalize(put(GRAPH), how="max"),
     "spearman": lambda put: graphs.correlation_graph(put(ACTIVATIONS)),
     "pearson": lambda put: graphs.correlation_graph(put(ACTIVATIONS), kind="pearson"),
+    "by layer": lambda put: graphs.by_layer(put(LABELS[:39]), [put(w) for w in WEIGHTS]),
     "weight graph": lambda put: graphs.weight_graph([put(w) for w in WEIGHTS]),
     "block mass": lambda put: block_mass(put(MATRIX), put(LABELS), COLUMNS, K),
     "block mass, signed": lambda put: block_mass(put(MATRIX), LABELS, put(COLUMNS), K, signed=True),

@@ -284,10 +284,6 @@ def in_weight(weights: list[np.ndarray], images: int) -> list[np.ndarray]:
     return found
 
 
-def by_layer(labels: np.ndarray, weights: list[np.ndarray]) -> list[np.ndarray]:
-    return np.split(labels, np.cumsum(graphs.layer_sizes(weights))[:-1])
-
-
 def ari(net: Planted, found: list[np.ndarray]) -> list[float]:
     return [adjusted_rand_score(true, labels) for true, labels in zip(net.labels, found, strict=True)]
 
@@ -299,9 +295,9 @@ def test_what_reads_weights_finds_the_plant(trained: Planted) -> None:
         True
     ] * 3
     assert ari(trained, in_weight(weights, 2)) == [1, 1]
-    assert ari(trained, by_layer(spectral.layered_clusters(weights, 2), weights)[1:3]) == [1, 1]
-    assert ari(trained, by_layer(spectral.layered_clusters(weights[1:2], 2), weights[1:2])) == [1, 1]
-    assert ari(trained, by_layer(spectral.local_clusters(weights, [2, 2, 2, 2]), weights)[1:3]) == [1, 1]
+    assert ari(trained, graphs.by_layer(spectral.layered_clusters(weights, 2), weights)[1:3]) == [1, 1]
+    assert ari(trained, graphs.by_layer(spectral.layered_clusters(weights[1:2], 2), weights[1:2])) == [1, 1]
+    assert ari(trained, graphs.by_layer(spectral.local_clusters(weights, [2, 2, 2, 2]), weights)[1:3]) == [1, 1]
     modules = hierarchy.detect_modules(trained.masks)
     assert [len(set(labels)) for labels in modules] == [2] * 4
     assert ari(trained, modules[1:3]) == [1, 1]
@@ -326,14 +322,19 @@ def test_what_reads_activations_and_attributions_takes_it(trained: Planted) -> N
         assert adjusted_rand_score(true[fires], np.asarray(labels)[fires]) == 1
 
 
-def test_a_plain_copy_is_pruned_by_magnitude_on_all_heads(trained: Planted) -> None:
-    model = planted.plain(trained.model)
-    training.prune(nn.Sequential(model, planted.ByHead()), *digits("aligned", 300), epochs=1, sparsity=0.9, every=1)
-    masks = [layer.weight.detach().numpy() != 0 for layer in linear(model)]
+@pytest.mark.parametrize("plain", [False, True])
+def test_it_is_pruned_by_magnitude_on_all_heads(trained: Planted, plain: bool) -> None:
+    model = planted.plain(trained.model) if plain else double(trained).float()
+    both = nn.Sequential(model, planted.ByHead())
+    masks = training.prune_further(both, *digits("aligned", 300), epochs=1, sparsity=0.9)
     assert [int(mask.sum()) for mask in masks] == [mask.size - round(0.9 * mask.size) for mask in masks]
     assert all((found <= true).all() for found, true in zip(masks, trained.masks, strict=True))
     modules = hierarchy.detect_modules(masks)
     assert [len(labels) for labels in modules] == [128, 48, 32, 20]
+    alive = hierarchy.condense(masks)
+    for layer in (1, 2):
+        features = hierarchy.reach(masks)[layer][alive[layer]]
+        assert adjusted_rand_score(trained.labels[layer - 1][alive[layer]], hierarchy.cut_layer(features, 2)) == 1
 
 
 def test_the_other_families_have_their_own_plant() -> None:
@@ -341,7 +342,7 @@ def test_the_other_families_have_their_own_plant() -> None:
     columns = planted.network("columns", sizes=[64, 24, 24, 10])
     for net in (crossed, columns):
         weights = graphs.layer_weights(net.model)
-        assert ari(net, by_layer(spectral.local_clusters(weights, [2] * 4), weights)[1:3]) == [1, 1]
+        assert ari(net, graphs.by_layer(spectral.local_clusters(weights, [2] * 4), weights)[1:3]) == [1, 1]
     weights = graphs.layer_weights(crossed.model)
     assert ari(crossed, in_weight(weights, 2))[0] == 1
     assert ari(crossed, hierarchy.detect_modules(crossed.masks)[1:3]) == [0, 1]  # reach looks downstream alone

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from modutils import _masked_training, sculpting, tasks
-from modutils.sculpting import Network, Schedule, Sculpted, Training, sculpt, sparsest, train
+from modutils.sculpting import Network, Schedule, Sculpted, Training, sculpt, sparsest, tied, train
 from modutils.tasks import Task
 from modutils.training import Execution
 
@@ -1077,6 +1077,8 @@ def test_sparsest() -> None:
     failed = dataclasses.replace(runs[best], failed=True)
     assert sparsest([failed, runs[worst]]) == 1
     assert sparsest([failed, failed]) == -1
+    assert tied([failed, failed]) == tied([]) == []
+    assert tied([failed, runs[worst], runs[best], runs[worst], runs[best], failed]) == [2, 4]
 
 
 @pytest.mark.parametrize("hidden", [[10], [10, 6], [8, 8, 8], [8, 10, 8, 8]])

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune as torch_prune
 
-from modutils import data, networks, training
+from modutils import data, hierarchy, networks, training
 from modutils.training import Execution, Hooks
 
 
@@ -74,6 +75,44 @@ def test_zeros_follow_the_cubic_schedule_and_stay(trained: nn.Sequential, digits
         assert [int(zero.sum()) for zero in zeros] == [round(share * zero.numel()) for zero in zeros]
     for before, after in pairwise(seen):
         assert all(bool(later[earlier].all()) for earlier, later in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6])
+@pytest.mark.parametrize("reparametrised", [True, False])
+def test_pruning_further_keeps_what_is_zero(digits: tuple[Tensor, Tensor], share: float, reparametrised: bool) -> None:
+    """Fewer zeros than the first step asks for, and more; masked by torch, or plain zeros."""
+    torch.manual_seed(3)
+    model = networks.mlp([64, 20, 10])
+    layer, dense = (part for part in model if isinstance(part, nn.Linear))
+    before = torch.rand(20, 64) >= share
+    torch_prune.custom_from_mask(layer, "weight", before)
+    if not reparametrised:
+        torch_prune.remove(layer, "weight")
+    seen: list[Tensor] = []
+    model.register_forward_hook(lambda _m, _a, _o: seen.append(layer.weight.detach() != 0))
+    start = dense.weight.detach().clone()
+    masks = training.prune_further(model, *digits, epochs=2, sparsity=0.9, start=0.5, every=4, batch_size=100)
+    assert len(seen) == 26
+    assert not torch.stack(seen)[:, ~before].any()  # at no step does a zero come back
+    assert torch.equal(seen[3], before)  # until the first pruning all others are there
+    assert [int(mask.sum()) for mask in masks] == [1280 - round(0.9 * 1280), 200 - round(0.9 * 200)]
+    for part, mask in zip((layer, dense), masks, strict=True):
+        assert mask.dtype == bool
+        assert torch.equal(part.weight != 0, torch.from_numpy(mask))
+    assert torch_prune.is_pruned(layer) == reparametrised
+    assert not torch_prune.is_pruned(dense)
+    assert not torch.equal(dense.weight, start)
+    copy.deepcopy(model)
+    assert [len(labels) for labels in hierarchy.detect_modules(masks)] == [64, 20, 10]
+
+
+def test_pruning_further_prunes_a_dense_network_as_ever(trained: nn.Sequential, digits: tuple[Tensor, Tensor]) -> None:
+    one, other = copy.deepcopy(trained), copy.deepcopy(trained)
+    training.prune(one, *digits, epochs=2)
+    masks = training.prune_further(other, *digits, epochs=2)
+    for a, b, mask in zip(_weights(one), _weights(other), masks, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(b != 0, torch.from_numpy(mask))
 
 
 def test_the_smallest_weights_go(trained: nn.Sequential, digits: tuple[Tensor, Tensor]) -> None:

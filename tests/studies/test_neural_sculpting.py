@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from companion import records
 from companion.records import Cell, RecordError, Results
-from modutils import sculpting, tasks
-from studies.neural_sculpting import STUDY, beyond, cells, claims, evidence, figures, published, recovery
+from modutils import sculpting, statistics, tasks
+from studies.neural_sculpting import STUDY, beyond, cells, claims, evidence, figures, published, recovery, tie_figures
 from studies.neural_sculpting.claims import Evidence
 from studies.neural_sculpting.evidence import Digits, Found
 
@@ -60,16 +60,25 @@ def test_the_plan_has_the_size_of_the_slides_and_no_cell_twice() -> None:
         ("overlap-3", 8, 24, 2, (0.05, 16, 20)),
         ("depth", 4, 48, 3, (0.1, 128, 40)),
         ("depth", 4, 60, 3, (0.05, 128, 20)),
-        # not published: a rate for the depth, a quarter of the rows between 8 and 64, 40 epochs
-        ("overlap-4", 2, 24, 2, (0.1, 8, 40)),
-        ("overlap-1", 2, 24, 3, (0.05, 32, 40)),
-        ("depth", 16, 48, 4, (0.05, 64, 40)),
+        ("overlap-4", 2, 24, 2, (0.1, 8, 30)),
+        ("overlap-1", 2, 24, 3, (0.05, 16, 60)),
+        ("depth", 16, 48, 4, (0.05, 32, 30)),
     ],
 )
 def test_settings_are_those_of_the_authors_code(
     task: str, outputs: int, width: int, layers: int, expected: tuple[float, int, int]
 ) -> None:
     assert cells.training(task, outputs, width, layers)[:3] == expected
+    with pytest.raises(ValueError, match="width=25"):
+        cells.training(task, outputs, 25, layers)
+
+
+def test_the_record_was_made_with_these_settings() -> None:
+    for cell, record in STUDY.results("paper").recorded("boolean"):
+        for name, values in record.values.items():
+            width, layers = map(int, name.split("x"))
+            how = cells.training(cell.params["task"], cell.params["outputs"], width, layers)
+            assert values["settings"] == list(how), (cell, name)
 
 
 def test_every_pictured_network_is_planned_with_the_slides_settings() -> None:
@@ -169,7 +178,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     ]
     plan += [
         Cell(cells.STUDY, stage, {"task": "reused", "outputs": outputs, **SHAPE, "seed": 0})
-        for stage in ("ablate", "vary")
+        for stage in ("ablate", "vary", "repeat")
         for outputs in (2, 16)
     ]
     digits = cells.SMALL | {"train": 8, "width": 12, "epochs": 4, "edge_step": 20.0}
@@ -210,7 +219,7 @@ def test_a_network_whose_runs_all_failed_succeeds_at_nothing(tmp_path: Path) -> 
             "unit_step": 5.0,
             "edge_step": 0.5,
             "sizes": [4, 24, 24, 4],
-            "masks": np.ones(768, dtype=bool),
+            "masks": np.ones((1, 768), dtype=bool),
         }
     }
     records.write(cell, values, {}, tmp_path)
@@ -253,8 +262,15 @@ def test_digit_networks_know_their_halves(results: Results) -> None:
 def _network(task: str, layers: int = 2, **changes: Any) -> Found:
     verdicts = dict.fromkeys(("inputs", "hidden", "outputs", "success", "resolved"), True)
     masks = [np.zeros((24, 4), dtype=bool), np.zeros((24, 24), dtype=bool), np.zeros((4, 24), dtype=bool)]
-    base = Found(task, 4, 24, layers, 0, 5.0, 0.5, 16 / 768, 16, (4, 4, 2, 4), False, verdicts, masks, [])
-    return base._replace(**changes)
+    base = Found(task, 4, 24, layers, 0, 5.0, 0.5, 16 / 768, 16, (4, 4, 2, 4), False, verdicts, masks, [], ())
+    found = base._replace(**changes)
+    return found if found.ties else found._replace(ties=(found.verdicts,))
+
+
+def _with(one: Found, **verdicts: bool) -> Found:
+    """Other verdicts, of a network without ties."""
+    changed = one.verdicts | verdicts
+    return one._replace(verdicts=changed, ties=(changed,))
 
 
 class Planted(Evidence):
@@ -278,7 +294,7 @@ class Planted(Evidence):
 
 def _some(task: str, right: int, n: int, layers: int = 2, verdict: str = "success") -> list[Found]:
     good = _network(task, layers)
-    bad = good._replace(verdicts={**good.verdicts, verdict: False, "success": False, "resolved": False})
+    bad = _with(good, **{verdict: False, "success": False, "resolved": False})
     return [good] * right + [bad] * (n - right)
 
 
@@ -306,18 +322,59 @@ def test_exemplars_are_counted(right: int, expected: str) -> None:
     ("counts", "inputs", "expected"),
     [
         ((0, 60, 60), 60, "holds"),
-        ((0, 60, 6), 60, "holds in part"),  # one depth alone
+        ((0, 60, 6), 60, "does not hold"),  # one depth alone
         ((0, 40, 55), 60, "undecided"),
         ((0, 10, 10), 10, "does not hold"),
-        ((0, 60, 60), 3, "holds in part"),  # networks with one hidden layer count by their inputs
+        ((0, 60, 60), 3, "does not hold"),  # networks with one hidden layer count by their inputs
     ],
 )
 def test_the_reused_function_is_counted_twice(counts: tuple[int, ...], inputs: int, expected: str) -> None:
     deep = [one for layers, right in zip((2, 3), counts[1:], strict=True) for one in _some("reused", right, 60, layers)]
-    shallow = [
-        one._replace(verdicts={**one.verdicts, "success": False}) for one in _some("reused", inputs, 60, 1, "inputs")
-    ]
+    shallow = [_with(one, success=False) for one in _some("reused", inputs, 60, 1, "inputs")]
     assert _decide(2, Planted({"reused": [*shallow, *deep]})) == expected
+
+
+def _tied(one: Found, *shown: bool) -> Found:
+    """The same network with ties of which these show all that is looked for."""
+    verdicts = tuple(dict.fromkeys(one.verdicts, each) for each in shown)
+    return one._replace(verdicts=verdicts[0], ties=verdicts)
+
+
+def test_the_three_rules_for_ties() -> None:
+    found = [_tied(_network("single"), *shown) for shown in ((False, True, True, False), (True,), (False,))]
+    means = {ties: evidence.rate(found, ties=ties).mean for ties in evidence.TIES}
+    assert means == {"first": 1 / 3, "expected": 0.5, "most favourable": 2 / 3}
+    assert evidence.rate([], ties="expected").n == 0
+    assert claims.three(found) == "1, 1.5, 2 of 3"
+    whole = evidence.share([1.0] * 35 + [0.0])
+    assert whole == pytest.approx(tuple(statistics.share(35, 36)))
+
+
+@pytest.mark.parametrize(("number", "task"), [(1, "separable"), (2, "reused"), (3, "separable-reused"), (4, "single")])
+def test_a_rate_that_only_the_most_favourable_tie_reaches_holds_in_part(number: int, task: str) -> None:
+    layers = (1, 2, 3) if task == "reused" else (2,)
+    networks = [_network(task, depth) for depth in layers for _ in range(60)]
+    assert _decide(number, Planted({task: networks})) == "holds"
+    assert _decide(number, Planted({task: [_tied(one, False, True) for one in networks]})) == "holds in part"
+    assert _decide(number, Planted({task: [_tied(one, False, False) for one in networks]})) == "does not hold"
+
+
+def test_success_of_tied_runs_is_that_of_the_fewest_edges() -> None:
+    run = {
+        "densities": np.array([0.3, 0.1, 0.2, 0.1, 0.05], dtype=np.float32),
+        "failed": np.array([False, False, False, False, True]),
+        "success": np.array([True, False, True, True, True]),
+    }
+    assert evidence.tied_success(run) == [False, True]
+    assert evidence.tied_success(run | {"failed": np.ones(5, dtype=bool)}) == [False]
+
+
+def test_what_four_seeds_would_have_given() -> None:
+    rows = {ties: np.repeat([[0.0], [1.0]], 25, axis=0) for ties in evidence.TIES}
+    drawn = tie_figures.four_of_many(rows)["first"]
+    assert set(drawn.tolist()) == {0, 0.25, 0.5, 0.75, 1}
+    # hypergeometric: all four of one kind in 2 C(25, 4) / C(50, 4) of the draws
+    assert np.isin(drawn, (0, 1)).mean() == pytest.approx(0.11, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -342,8 +399,8 @@ def test_a_picture_is_judged_by_density_and_sizes(
 def test_the_depth_pictures_also_need_their_modules() -> None:
     masks = [np.zeros((48, 8), dtype=bool), np.zeros((48, 48), dtype=bool), np.zeros((4, 48), dtype=bool)]
     good = _network("depth", edges=27, sizes=(8, 4, 2, 4), masks=masks)
-    good = good._replace(verdicts={**good.verdicts, "outputs": False})
-    apart = good._replace(verdicts={**good.verdicts, "outputs": True})
+    good = _with(good, outputs=False)
+    apart = _with(good, outputs=True)
     assert _decide(23, Planted({23: [good] * 4})) == "holds"
     assert _decide(23, Planted({23: [apart] * 4})) == "holds in part"  # the slide has the outputs together
     assert _decide(23, Planted({23: [apart._replace(edges=60)] * 4})) == "does not hold"
@@ -361,8 +418,7 @@ def _overlaps(hidden: int, outputs: dict[int, list[int]], inputs: int = 10) -> P
                 "outputs": outputs[overlap][place] if overlap > 2 else 10,
             }
             planted[name, 2 * reuse] = [
-                _network(name)._replace(verdicts={what: i < 4 * count for what, count in right.items()})
-                for i in range(40)
+                _with(_network(name), **{what: i < 4 * count for what, count in right.items()}) for i in range(40)
             ]
     return Planted(planted)
 
@@ -414,7 +470,7 @@ def test_depth_needs_the_trend_and_the_level(three: list[int], four: list[int], 
     of = _by_reuse("depth", {2: [12, 12, 12, 10], 3: three, 4: four}, published.REUSE[1:])
     assert _decide(24, of) == expected
     more = {
-        key: [one._replace(verdicts=one.verdicts | {"success": False}) if one.layers == 2 else one for one in found]
+        key: [_with(one, success=False) if one.layers == 2 else one for one in found]
         for key, found in of.planted.items()
     }
     assert _decide(24, Planted(more)) == expected  # who tells the output functions apart as well counts as right
@@ -494,6 +550,8 @@ def test_every_figure_draws_what_a_small_record_has(results: Results) -> None:
         figures.overlap_rates(results),
         figures.reuse_rates(results),
         figures.depth_rates(results),
+        tie_figures.four_seeds(results),
+        tie_figures.tied_networks(results),
         figures.digit_networks(digits),
         figures.left_shares(digits),
         beyond.settings(results),
