@@ -23,7 +23,9 @@ _SCRIPT = """
   function show() {
     const step = Number(input.value);
     for (const part of box.querySelectorAll("[data-until]")) {
-      part.style.opacity = Number(part.dataset.until) >= step ? part.dataset.strong : part.dataset.gone;
+      const opacity = Number(part.dataset.until) >= step ? part.dataset.strong : part.dataset.gone;
+      part.style.opacity = opacity;
+      part.style.visibility = opacity === "0" ? "hidden" : "visible";
     }
     said.textContent = words[step];
     input.setAttribute("aria-valuetext", words[step]);
@@ -109,7 +111,8 @@ def pruning_slider(
         f'<div class="pruning-slider" data-words="[{listed}]" style="max-width: 46rem">'
         f'<svg role="img" aria-label="{alt}" viewBox="0 0 {_WIDE} {_HIGH}" style="width: 100%; height: auto">'
         f"{''.join(parts)}</svg>"
-        f'<label hidden>Pruning <input type="range" min="0" max="{last}" value="{last}" style="width: 60%"></label> '
+        f'<label hidden>Pruning <input type="range" min="0" max="{last}" value="{last}" '
+        'style="width: min(24rem, 55vw); vertical-align: middle"></label> '
         f"<output>{words[-1]}</output><script>{_SCRIPT}</script></div>"
     )
 
