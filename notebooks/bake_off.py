@@ -36,7 +36,7 @@
 # "paper" shows the record of networks on pairs of MNIST,
 # "quick" computes a few small ones on digits
 scale = "paper"
-# True ignores the record and computes anew: about an hour
+# True ignores the record and computes anew: half an hour
 # of work, kept in the cache folder and resumable
 recompute = False
 # of the small network on this page, not of the record
