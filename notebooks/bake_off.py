@@ -41,7 +41,7 @@ show_captions("bake_off.py")
 # "paper" shows the record of networks on pairs of MNIST,
 # "quick" computes a few small ones on digits
 scale = "paper"
-# True ignores the record and computes anew: about an hour
+# True ignores the record and computes anew: half an hour
 # of work, kept in the cache folder and resumable
 recompute = False
 # of the small network on this page, not of the record
