@@ -53,7 +53,7 @@ def test_every_chapter_has_a_card_and_a_picture() -> None:
 
 def test_the_strip_counts_every_claim_once() -> None:
     counts = [int(count) for count in re.findall(r"<strong>(\d+)</strong>", front.strip_html())]
-    assert sum(counts) == len(front.first_verdicts())
+    assert sum(counts) == len([id for id in front.first_verdicts() if not id.startswith("H")])
     assert f"Of {sum(counts)} claims" in front.strip_html()
 
 

@@ -382,3 +382,22 @@ def nine() -> Figure:
     ax.set(xlabel="channels", ylabel=f"{len(labels)} partitions")
     _bare(ax)
     return figure
+
+
+def planted() -> Figure:
+    """Agreement with known modules as they are joined more and more: a method a paper, and the simplest baseline."""
+    bake_off = study.load("bake_off")
+    of = bake_off.evidence(bake_off.results(), "paper")["mnist"]()
+    names = {
+        "input sensitivity": HUES[0],
+        "loss Hessian": HUES[1],
+        "co-clustering": HUES[2],
+        "weights, hidden": HUES[3],
+    }
+    figure, ax = plt.subplots(figsize=_CARD)
+    deltas = of.deltas("aligned")
+    for name, color in (*names.items(), ("in-weight", INK)):
+        means = [of.ari(name, "aligned", delta).mean() for delta in deltas]
+        ax.plot(deltas, means, color=color, linewidth=2, linestyle="--" if color == INK else "-")
+    ax.set(xlabel="weights kept between modules", ylabel="agreement", ylim=(-0.05, 1.05))
+    return figure

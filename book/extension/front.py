@@ -99,6 +99,12 @@ CARDS: dict[str, Card] = {
         drawings.nine,
         "Rows of coloured squares that agree only in part",
     ),
+    "bake_off": Card(
+        "H7",
+        "the primer",
+        drawings.planted,
+        "Falling curves of agreement with known modules; the dashed one of a simple baseline falls last",
+    ),
 }
 
 
@@ -112,6 +118,11 @@ def first_verdicts() -> dict[str, Verdict]:
                 for row in rows:
                     first.setdefault(row.id, row)
     return first
+
+
+def of_papers() -> dict[str, Verdict]:
+    """Those on claims of the four papers, without the hypotheses of this book."""
+    return {id: row for id, row in first_verdicts().items() if row.paper != "bakeoff2026"}
 
 
 def chapters() -> list[str]:
@@ -156,7 +167,7 @@ def badge(row: Verdict) -> str:
 
 def strip_html() -> str:
     """How many claims have which verdict: a bar, and the same in words."""
-    counts = Counter(row.verdict for row in first_verdicts().values())
+    counts = Counter(row.verdict for row in of_papers().values())
     bar = "".join(
         f'<span class="sd-bg-{COLORS[verdict]}" style="flex-grow: {counts[verdict]}"></span>'
         for verdict in VERDICTS
