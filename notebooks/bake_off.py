@@ -146,7 +146,7 @@ figures.half_way(found)
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H1", "H6", "H7")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.remark(
     lambda: (
         "**What we see.** Up to δ = 0.3 nearly everybody finds everything. Then the functional methods fall, co-clustering first in the lower layer and the loss "
@@ -172,7 +172,7 @@ figures.apart(found)
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H2", "H3")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.remark(
     lambda: (
         "**What we see.** Upstream and downstream measures disagree because they answer different questions, and each is right about its own. Of all methods, only the weight graph "
@@ -195,7 +195,7 @@ figures.rescaling(found)
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H4")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.remark(
     lambda: (
         "**What we see.** The graph of all weights and its local variant change their minds about a function that has not changed: again the cut runs across, at least in part (ARI "
@@ -219,7 +219,7 @@ figures.agreements(found)
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H8")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.remark(
     "**What we see.** Without a plant there is no common ground. What agreement is left is between methods that look at the same thing: covariance and the activation graph are two "
     "correlations of the same activations. So that two methods agree is evidence for modules only if they do not share their description."
@@ -238,7 +238,7 @@ figures.removal(found)
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("H5")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.remark(
     lambda: (
         "**What we see.** "
@@ -311,9 +311,35 @@ HTML(reports.benchmarks("bake_off"))
 # ## Try it
 #
 # 1. **Hide the plant.** Set `delta = 0.8` in the first code cell. Who still sees it, in the picture and in the table?
+#
+#    <details>
+#    <summary>What one sees (a few seconds)</summary>
+#
+#    The simplest baselines and two of the weight graphs, and these by halves. Methods that look at what units do see next to nothing:
+#    their order in the table is nearly chance.
+#
+#    </details>
+#
 # 2. **Blank instead of swap.** In *Your own method* replace `inputs[:, image].roll(1, dims=0)` by `0`. A blank image is none that the network
 #    knows. Is the method still as good?
+#
+#    <details>
+#    <summary>What one sees (a few seconds)</summary>
+#
+#    Not quite: it finds fewer of the groups in both layers. What a unit does far from the data says less about what it is for, and that
+#    holds of lesions as well.
+#
+#    </details>
+#
 # 3. **Three images.** Set `groups = 3` where the network is planted. What does the picture look like, and who finds three groups?
+#
+#    <details>
+#    <summary>What one sees (a few seconds)</summary>
+#
+#    Three blocks instead of two. The local weight graph and the baselines that look at weights find them; so does the largest attribution
+#    in the upper layer. Co-clustering, the loss Hessian and k-means find much less.
+#
+#    </details>
 #
 # To compute every figure of this page anew on digits, set `scale = "quick"` in the first code cell, or run
 #

@@ -39,6 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("block", BLOCKS, ids=first_line)
 def test_a_command_runs_as_it_is_printed(block: tuple[str, str], root: Path) -> None:
     kind, text = block

@@ -39,7 +39,7 @@ REASONS: dict[str, dict[str, str]] = {
     "neural_sculpting": {
         "tasks, widths, depths and seeds of the slides": "3 4 5 6 8 12 16 24 36 48 392 784 1568 28 56 7",
         "the steps of the method, in %, and the size of its grid": "5 10 14 40 50 60 70 80 90 0.5 2.5 20",
-        "how networks are trained": "0.1 0.05 64",
+        "how networks are trained": "0.1 64",
         "thresholds of detection": "0.6 0.8 0.5",
         "what the slides say, and where their text and their charts differ": "35 11",
         "smaller networks on digits": "14 128 160",

@@ -12,6 +12,7 @@ STUDY = Study(
         "boolean": "sculpt networks on a Boolean task: nine shapes, 70 runs each",
         "ablate": "the same with one ingredient taken away, eight ways",
         "vary": "the same with one setting of the training changed, seven ways",
+        "repeat": "density and success of every run, for many seeds of the reused function",
         "digits": "sculpt one network on pairs of digits",
     },
     trials=trials.TRIALS,

@@ -370,7 +370,7 @@ def test_every_verdict_of_the_book_says_what_it_rests_on() -> None:
     """On every data set: counts for every stage that was looked at, in the worst of whose states the verdict is."""
     judged = [rows for name in study.names() for rows in study.load(name).judge().values()]
     found = [row for rows in judged for row in rows]
-    names = {"mnist", "fashion-mnist", "mnist, early stopping", "truth tables and mnist"}
+    names = {"mnist", "fashion-mnist", "mnist, early stopping", "truth tables and mnist", "digits, five images"}
     assert {row.dataset for row in found} == names
     assert [row.id for row in found if not row.n and row.verdict != "not testable"] == []
     for row in found:

@@ -18,14 +18,14 @@ from conftest import Toy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "alchemy"], "study='alchemy' is unknown; choose one of biclustering"),
+        (["run", "alchemy"], "study='alchemy' is unknown; choose one of bake_off, biclustering"),
         (["run", "biclustering", "--scale", "huge"], "scale='huge' is unknown; choose 'quick' or 'paper'"),
         (["run", "biclustering", "--stages", "dream"], "--stages dream: no such stage in biclustering"),
         (
             ["run", "biclustering", "--stages", "train", "dream", "pictures", "awake"],
             "--stages awake dream: no such stage in biclustering; it has train, structure",
         ),
-        (["verify", "--stages", "dream", "awake"], "--stages awake dream: no such stage in any study; it has train"),
+        (["verify", "--stages", "dream", "awake"], "--stages awake dream: no such stage in any study; it has contest"),
         (["claims", "alchemy"], "study='alchemy' is unknown"),
         (["claims", "biclustering", "--scale", "huge"], "scale='huge' is unknown"),
         (["status", "--scale", "huge"], "scale='huge' is unknown"),
