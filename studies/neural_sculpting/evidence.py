@@ -81,16 +81,21 @@ def _detected(params: str, width: int, layers: int, folder: Path) -> Found:
     cell = Cell(cells.STUDY, "boolean", json.loads(params))
     values = records.read(cell, folder).values[f"{width}x{layers}"]
     task = tasks.load(cell.params["task"], outputs=cell.params["outputs"])
-    tied = [cells.unflat(flat, values["sizes"]) for flat in values["masks"]]
-    masks = tied[0]
+    masks = cells.unflat(values["masks"][0], values["sizes"])
     labels = hierarchy.detect_modules(masks)
-    ties = []
-    for each in tied:
-        verdicts = recovery.verdicts(task, labels if each is masks else hierarchy.detect_modules(each))
+    known: dict[bytes, dict[str, bool]] = {}  # two of three tied runs end in the masks of another
+    for flat in values["masks"]:
+        if flat.tobytes() in known:
+            continue
+        first = not known
+        verdicts = recovery.verdicts(
+            task, labels if first else hierarchy.detect_modules(cells.unflat(flat, values["sizes"]))
+        )
         # Who tells apart more than the depth needs has found all that it needs.
         resolved = verdicts["success"] or (cell.params["task"] == "depth" and layers == 2 and both(verdicts))
         verdicts["resolved"] = resolved
-        ties.append(dict.fromkeys(verdicts, False) if values["all_failed"] else verdicts)
+        known[flat.tobytes()] = dict.fromkeys(verdicts, False) if values["all_failed"] else verdicts
+    ties = [known[flat.tobytes()] for flat in values["masks"]]
     return Found(
         cell.params["task"],
         cell.params["outputs"],
