@@ -500,3 +500,8 @@ def test_tables_say_what_is_recorded(quick: Results) -> None:
     assert figures.counted(of).startswith("6 of 6 networks learned their task")
     rows = next(iter(STUDY.judge("quick", results=quick).values()))
     assert "<td>ARI 0.72 and 0.13</td>" in figures.pilot(rows)
+
+
+def test_a_network_counts_if_every_head_learned() -> None:
+    assert evidence.learned({"accuracy": np.array([0.9, 0.8])})
+    assert not evidence.learned({"accuracy": np.array([0.9, 0.79])})
