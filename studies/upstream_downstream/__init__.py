@@ -16,7 +16,6 @@ STUDY = Study(
         "examples": "matrices of figure 3",
         "subsample": "fewer images",
         "follow": "modules along training",
-        "strong": "the strongest penalties, trained on",
     },
     trials=trials.TRIALS,
 )

@@ -41,9 +41,6 @@ VARIANTS = tuple(
     for place, norm in (("inside", "raw"), ("inside", "max"), ("inside", "sqrt"), ("outside", "max"))
     for measure in ORDER
 )
-# Steps of a chain and chains per matrix. Many short chains, each from the best so far with some units moved at random,
-# find a higher Q in the same time than few long ones, and the same modules again with another seed.
-SEARCH = {"mnist": (200, 100), "fashion-mnist": (200, 100), "digits": (200, 10)}
 SPARSE = 1e-3  # weights below this count as zero (the paper's Figure S1)
 UNTRAINED = {"mnist": 25, "fashion-mnist": 25, "digits": 6}  # networks per cell
 # Where training is followed: after these epochs the modules are searched.
@@ -64,18 +61,31 @@ def settings(grid: str) -> list[Setting]:
     """The networks of a run, in the order of its stack.
 
     ``all`` is the paper's grid of 30; ``final code`` that of the authors' later sweeps over other shapes, L2 and
-    dropout only; ``followed`` those whose training is followed to 500 epochs; ``quick`` a coarse one.
+    dropout only; ``quick`` a coarse one. ``followed`` are those of ``all`` whose training is followed to 500 epochs:
+    the plain network and, of each regulariser, the strongest that leave networks to look at (L2 = 10^-1 and
+    L1 = 10^-2 leave none in any run); ``quick followed`` some of them.
     """
     if grid == "all":
         strengths = {"l2": np.logspace(-5, -1, 9), "l1": np.logspace(-5, -2, 7), "dropout": np.linspace(0.05, 0.7, 14)}
     elif grid == "final code":
         strengths = {"l2": np.logspace(-5, -1, 5), "dropout": np.linspace(0.1, 0.6, 6)}
     elif grid == "followed":
-        strengths = {"l2": np.array([1e-5, 1e-2]), "l1": np.array([1e-3]), "dropout": np.array([0.3, 0.5, 0.7])}
+        strengths = {
+            "l2": np.logspace(-5, -1, 9)[[0, 4, 5, 6, 7]],
+            "l1": np.logspace(-5, -2, 7)[2:6],
+            "dropout": np.array([0.5, 0.6, 0.7]),
+        }
+    elif grid == "quick followed":
+        strengths = {
+            "l2": np.logspace(-5, -1, 9)[[0, 7]],
+            "l1": np.logspace(-5, -2, 7)[[5]],
+            "dropout": np.array([0.5, 0.7]),
+        }
     elif grid == "quick":
         strengths = {"l2": np.logspace(-5, -1, 3), "l1": np.logspace(-5, -2, 3), "dropout": np.linspace(0.1, 0.7, 4)}
     else:
-        raise ValueError(f"grid={grid!r} is unknown; choose 'all', 'final code', 'followed' or 'quick'")
+        known = "'all', 'final code', 'followed', 'quick' or 'quick followed'"
+        raise ValueError(f"grid={grid!r} is unknown; choose {known}")
     found = []
     for kind, values in strengths.items():
         for value in values.tolist():
@@ -147,7 +157,7 @@ def _train(params: dict[str, Any], seeds: list[int]) -> dict[Cell, Any]:
         batch_size=BATCH[params["dataset"]],
         validation=VALIDATION[params["dataset"]],
         patience=PATIENCE if params["regime"] == "early stopping" else None,
-        snapshots=FOLLOWED if params["grid"] == "followed" else (),
+        snapshots=FOLLOWED if params["grid"].endswith("followed") else (),
         execution=Execution(
             device, cache.path_of(_cell(params, seeds[-1]), f"{len(seeds)}.checkpoint"), CHECKPOINT_EVERY
         ),
@@ -237,7 +247,7 @@ def search(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int, se
         "single_1000": chains("single", 1000, polish=False),
         "spectral_5000": chains("spectral", 5000, polish=False),
         "single_5000": chains("single", 5000, polish=False),
-        "ours": chains("perturbed", SEARCH[dataset][0], restarts=SEARCH[dataset][1]),
+        "ours": chains("leiden", 1000),
     }
 
 
@@ -249,7 +259,7 @@ def examples(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int, 
     for index, setting in enumerate(settings(grid)):
         if setting.kind == "dropout" and round(setting.dropout, 3) in (0.1, 0.3, 0.5, 0.7):
             matrix = _measured(_similarities(run.stack, index, images))[0][MEASURES.index(("covariance", "normalised"))]
-            best = _find(matrix, dataset, seed)
+            best = modularity.find_modules(matrix, seed=seed)
             found[f"{setting.dropout:.1f}"] = {
                 "matrix": _numbers(matrix),
                 "labels": best.labels.astype(np.int8),
@@ -259,35 +269,38 @@ def examples(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int, 
 
 
 def follow(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int, seed: int) -> dict[str, Any]:
-    """Modules of a few networks of a run along their training."""
+    """The modules of some networks of a run along their training; arrays start with (epochs, networks).
+
+    Those after as many epochs as the main regime has are, but for rounding, networks of the run with this seed.
+    """
     run = trained(dataset=dataset, hidden=hidden, grid=grid, regime=regime, epochs=epochs, seed=seed)
     stacks = {0: stacked.initialize(sizes(dataset, hidden), seeds=[seed], copies=len(run.stack)), **run.snapshots}
-    return _along(stacks, dataset, seed)
-
-
-def strong(*, dataset: str, hidden: str, epochs: int, seed: int) -> dict[str, Any]:
-    """The strongest L2 and the strongest L1 that leave something to look at, trained on and on.
-
-    Up to the main regime's epochs these are the very networks of the run with this seed.
-    """
-    chosen = [s for s in settings("all") if (s.kind, round(np.log10(s.strength), 2)) in (("l2", -1.5), ("l1", -2.5))]
-    images, labels = data.load(dataset, "train")
-    start = stacked.initialize(sizes(dataset, hidden), seeds=[seed], copies=len(chosen))
-    cell = Cell(STUDY, "strong", {"dataset": dataset, "hidden": hidden, "epochs": epochs, "seed": seed})
-    found = stacked.train(
-        start,
-        images,
-        labels,
-        epochs=epochs,
-        seeds=[seed],
-        l2=[setting.l2 for setting in chosen],
-        l1=[setting.l1 for setting in chosen],
-        batch_size=BATCH[dataset],
-        validation=VALIDATION[dataset],
-        snapshots=FOLLOWED,
-        execution=Execution(checkpoint=cache.path_of(cell, "checkpoint"), checkpoint_every=CHECKPOINT_EVERY),
-    )
-    return _along({0: start, **found.snapshots}, dataset, seed)
+    images = data.load(dataset, "test")[0]
+    found: dict[str, list[Any]] = {}
+    for stack in stacks.values():
+        described = _describe(stack, dataset)
+        for name in ("test_accuracy", "sum_squares", "sparsity"):
+            found.setdefault(name, []).append(described[name])
+        best = [
+            [
+                modularity.find_modules(matrices, seed=seed)
+                for matrices in _measured(_similarities(stack, index, images))
+            ]
+            for index in range(len(stack))
+        ]
+        found.setdefault("q", []).append([[layer.q for layer in layers] for layers in best])
+        found.setdefault("unused", []).append([[(layer.labels < 0).sum(1) for layer in layers] for layers in best])
+        found.setdefault("effective_number", []).append(
+            [[[modularity.effective_number(row) for row in layer.labels] for layer in layers] for layers in best]
+        )
+        for name, score in (("similarity", agreement.element_similarities), ("chance", agreement.chance_similarities)):
+            found.setdefault(name, []).append([[score(layer.labels) for layer in layers] for layers in best])
+    return {
+        "epochs": np.array(list(stacks)),
+        "diverged": run.history["diverged"].numpy(),
+        "training_cpu_seconds": run.history["cpu_seconds"],
+        **{name: _numbers(np.array(value)) for name, value in found.items()},
+    }
 
 
 def subsample(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int, seed: int) -> dict[str, Any]:
@@ -308,11 +321,11 @@ def subsample(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int,
         q, same = [], []
         for place, index in enumerate(chosen):
             matrices = np.concatenate(_measured(_similarities(run.stack, index, images[order[:count]])))
-            best = _find(matrices, dataset, seed)
+            best = modularity.find_modules(matrices, seed=seed)
             if share == 1.0:
                 whole.append(best.labels)
                 # The ceiling: another search of the same matrices.
-                labels = _find(matrices, dataset, seed + 1000).labels
+                labels = modularity.find_modules(matrices, seed=seed + 1000).labels
             else:
                 labels = best.labels
             q.append(best.q)
@@ -323,28 +336,6 @@ def subsample(*, dataset: str, hidden: str, grid: str, regime: str, epochs: int,
 
 
 # --- what stages share ------------------------------------------------------------------------------------------------
-
-
-def _along(stacks: dict[int, Stack], dataset: str, seed: int) -> dict[str, Any]:
-    """Networks and their modules after several numbers of epochs; arrays start with these."""
-    images = data.load(dataset, "test")[0]
-    found: dict[str, list[Any]] = {}
-    for stack in stacks.values():
-        described = _describe(stack, dataset)
-        for name in ("test_accuracy", "sum_squares", "sparsity"):
-            found.setdefault(name, []).append(described[name])
-        best = [
-            [_find(matrices, dataset, seed) for matrices in _measured(_similarities(stack, index, images))]
-            for index in range(len(stack))
-        ]
-        found.setdefault("q", []).append([[layer.q for layer in layers] for layers in best])
-        found.setdefault("unused", []).append([[(layer.labels < 0).sum(1) for layer in layers] for layers in best])
-        found.setdefault("effective_number", []).append(
-            [[[modularity.effective_number(row) for row in layer.labels] for layer in layers] for layers in best]
-        )
-        for name, score in (("similarity", agreement.element_similarities), ("chance", agreement.chance_similarities)):
-            found.setdefault(name, []).append([[score(layer.labels) for layer in layers] for layers in best])
-    return {"epochs": np.array(list(stacks)), **{name: _numbers(np.array(value)) for name, value in found.items()}}
 
 
 def _fresh(dataset: str, hidden: str, seed: int) -> Stack:
@@ -414,7 +405,7 @@ def _modules(stack: Stack, dataset: str, seed: int) -> dict[str, Any]:
     for index in range(len(stack)):
         layers = _similarities(stack, index, images)
         values = [
-            _layer(matrices, np.stack([_form(layer[name], *form) for name, *form in VARIANTS]), dataset, seed)
+            _layer(matrices, np.stack([_form(layer[name], *form) for name, *form in VARIANTS]), seed)
             for matrices, layer in zip(_measured(layers), layers, strict=True)
         ]
         for name in values[0]:
@@ -423,16 +414,11 @@ def _modules(stack: Stack, dataset: str, seed: int) -> dict[str, Any]:
     return {"labels": labels, **{name: _numbers(np.array(value)) for name, value in found.items()}}
 
 
-def _find(matrices: np.ndarray, dataset: str, seed: int) -> modularity.Modules:
-    steps, restarts = SEARCH[dataset]
-    return modularity.find_modules(matrices, start="perturbed", steps=steps, restarts=restarts, seed=seed)
-
-
-def _layer(matrices: np.ndarray, variants: np.ndarray, dataset: str, seed: int) -> dict[str, Any]:
+def _layer(matrices: np.ndarray, variants: np.ndarray, seed: int) -> dict[str, Any]:
     """The same for one layer of one network: ``matrices`` (8, n, n), ``variants`` (16, n, n)."""
-    best = _find(matrices, dataset, seed)
-    again = _find(matrices, dataset, seed + 1000)
-    other = _find(variants, dataset, seed)
+    best = modularity.find_modules(matrices, seed=seed)
+    again = modularity.find_modules(matrices, seed=seed + 1000)
+    other = modularity.find_modules(variants, seed=seed)
     printed = other.labels[[VARIANTS.index((name, "inside", norm)) for name in ORDER for norm in ("raw", "max")]]
     upper = np.triu_indices(len(MEASURES), 1)
     ranks = [stats.rankdata(matrix[np.triu_indices(len(matrix), 1)]) for matrix in matrices]
@@ -492,7 +478,7 @@ def untrained_values(stage: str, params: Mapping[str, Any], name: str) -> bool:
 
     Ranks of an untrained network's similarities are left out: some are so nearly alike that rounding decides.
     """
-    return (stage == "untrained" and name != "rank_correlation") or (stage in ("follow", "strong") and name == "epochs")
+    return (stage == "untrained" and name != "rank_correlation") or (stage == "follow" and name == "epochs")
 
 
 def networks_of(stage: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -509,7 +495,7 @@ DEEP: dict[str, Any] = FIXED | {"hidden": "64-64-64-64-64", "grid": "final code"
 WIDE: dict[str, Any] = FIXED | {"hidden": "256-256", "grid": "final code", "epochs": 30}
 QUICK: dict[str, Any] = FIXED | {"hidden": "24-24", "grid": "quick"}
 QUICK_EARLY: dict[str, Any] = QUICK | {"regime": "early stopping", "epochs": 100}
-QUICK_FOLLOW: dict[str, Any] = QUICK | {"grid": "followed"}
+QUICK_FOLLOW: dict[str, Any] = QUICK | {"grid": "quick followed"}
 
 
 def plan(scale: str) -> list[Cell]:
@@ -544,7 +530,6 @@ def plan(scale: str) -> list[Cell]:
             add(stage, "digits", QUICK, 1)
         add_runs("digits", QUICK_EARLY, 1)
         add("follow", "digits", QUICK_FOLLOW, 1)
-        add("strong", "digits", {"hidden": hidden, "epochs": QUICK["epochs"]}, 1)
         return cells
     add_runs("mnist", FIXED, RUNS)
     add("untrained", "mnist", {"hidden": shape[0]}, 4)
@@ -557,6 +542,5 @@ def plan(scale: str) -> list[Cell]:
     for params in (DEEP, WIDE):
         add_runs("mnist", params, 3)
         add("untrained", "mnist", {"hidden": params["hidden"]}, 1)
-    add("follow", "mnist", FOLLOW, 3)
-    add("strong", "mnist", {"hidden": shape[0], "epochs": 500}, 3)
+    add("follow", "mnist", FOLLOW, RUNS)
     return cells

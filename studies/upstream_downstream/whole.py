@@ -76,7 +76,7 @@ def _images() -> torch.Tensor:
 def seen(stack: Stack, seed: int) -> dict[str, np.ndarray]:
     """What the stage ``modules`` says of a network: arrays (layers, measures, …) by `NAMES`."""
     layers = cells._measured(cells._similarities(stack, 0, _images()))
-    best = [cells._find(matrices, DATASET, seed) for matrices in layers]
+    best = [modularity.find_modules(matrices, seed=seed) for matrices in layers]
     return {
         "q": np.array([found.q for found in best]),
         "effective_number": np.array([[modularity.effective_number(row) for row in found.labels] for found in best]),

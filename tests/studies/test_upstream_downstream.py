@@ -36,7 +36,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     plan.append(Cell(cells.STUDY, "search", {"dataset": "digits", **SMALL, "seed": 0}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODUTILS_CACHE", str(folder / "cache"))
-        patch.setattr(cells, "SEARCH", {"digits": (20, 2)})
         patch.setattr(cells, "UNTRAINED", {"digits": 3})
         sweeps.run(plan, folder, progress=False)
     return Results(plan, folder)
