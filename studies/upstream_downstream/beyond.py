@@ -16,9 +16,9 @@ from scipy import stats
 
 from companion.records import Results
 from companion.reports import DATASETS, spaced
-from modutils.plotting import COLORS, GREY, PUBLISHED, WIDTH, figure, heat_table, interval_dots, letters, note
+from modutils.plotting import COLORS, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
 from modutils.statistics import mean_interval
-from studies.upstream_downstream.cells import MEASURES, OTHER_SCORES, VARIANTS, settings
+from studies.upstream_downstream.cells import MEASURES, OTHER_SCORES, VARIANTS
 from studies.upstream_downstream.drawing import (
     BY_SIDE,
     COMMON_AXIS,
@@ -26,7 +26,6 @@ from studies.upstream_downstream.drawing import (
     HOLLOW,
     HUES,
     KINDS,
-    NAMES,
     PUBLISHED_Q,
     PUBLISHED_UNTRAINED,
     SHORT,
@@ -37,13 +36,13 @@ from studies.upstream_downstream.drawing import (
     block_dots,
     block_means,
     caption,
+    count_of,
     curve,
     curve_frame,
     curve_row,
     images_of,
     in_words,
     kinds_of,
-    mean_error,
     measure_titles,
     per_run,
     recorded,
@@ -339,16 +338,12 @@ def regimes(fixed: Runs, early: Runs) -> Figure:
     return caption(
         made,
         fixed,
-        f"early stopping: {_count(early)}, {int(early.kept.sum())} of {early.kept.size} kept, "
+        f"early stopping: {count_of(early)}, {int(early.kept.sum())} of {early.kept.size} kept, "
         f"at most {early.params['epochs']} epochs",
         "bars: ± s.e.m. over runs, layers averaged",
         "grey: untrained ± 1, 2, 3 s.d.",
         HOLLOW,
     )
-
-
-def _count(runs: Runs) -> str:
-    return f"{len(runs.seeds)} run{'s' if len(runs.seeds) > 1 else ''}"
 
 
 def _own_axis(ax: Axes, kind: str) -> None:
@@ -364,110 +359,6 @@ def _own_axis(ax: Axes, kind: str) -> None:
     ax.grid(True, axis="y")
 
 
-def _epoch_axis(ax: Axes, epochs: np.ndarray) -> None:
-    """A logarithmic axis on which 0.5 stands for 0."""
-    ax.set_xscale("log")
-    ax.set_xlim(0.4, 1.7 * epochs.max())
-    ticks = [tick for tick in (1, 10, 60, 500) if tick <= epochs.max()]
-    ax.set_xticks([0.5, *ticks], ["0", *(str(tick) for tick in ticks)])
-    ax.minorticks_off()
-    ax.grid(True, axis="y")
-
-
-@figure
-def along_training(results: Results, dataset: str, params: Mapping[str, Any]) -> Figure:
-    """Modularity of the four raw measures along training, beside the published level after 500 epochs."""
-    found = recorded(results, "follow", dataset, params)
-    q = np.stack([run["q"] for run in found]).mean(3)
-    accuracy = np.stack([run["test_accuracy"] for run in found])[:, -1]
-    epochs = np.asarray(found[0]["epochs"], dtype=float)
-    x = np.where(epochs == 0, 0.5, epochs)
-    made, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), sharex=True)
-    hues = {"l2": (COLORS[2], "#7fcfb9"), "l1": (COLORS[3],), "dropout": ("#b0b0b0", "#6e6e6e", "black")}
-    for ax, measure in zip(axes.flat, BY_SIDE, strict=True):
-        index, seen = MEASURES.index((measure, "raw")), dict.fromkeys(KINDS, 0)
-        for place, setting in enumerate(settings(params["grid"])):
-            color = hues[setting.kind][seen[setting.kind]]
-            seen[setting.kind] += 1
-            label = in_words(setting.kind, setting.strength)
-            marker = {"l2": "o", "l1": "D", "dropout": "*"}[setting.kind]
-            mean, error = mean_error(q[:, :, place, index])
-            ax.errorbar(x, mean, error, color=color, linewidth=1.2, marker=marker, markersize=3.5, label=label)
-            level = PUBLISHED_Q[measure, "raw"][setting.kind]
-            known = [value for strength, value in level.items() if np.isclose(strength, setting.strength)]
-            if known and dataset == "mnist":
-                ax.plot(
-                    620, known[0], **PUBLISHED | {"marker": marker, "markersize": 7.5, "color": color, "clip_on": False}
-                )
-        _epoch_axis(ax, x)
-        ax.set_title(NAMES[measure], color=UP if measure in BY_SIDE[:2] else DOWN)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("modularity Q*")
-    for ax in axes[1]:
-        ax.set_xlabel("epochs")
-    made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    published = "hollow markers at the right: published after 500 epochs; " if dataset == "mnist" else ""
-    runs = f"{len(found)} runs, bars: ± s.e.m." if len(found) > 1 else "1 run"
-    return note(
-        made,
-        f"{images_of(dataset)}; hidden layers "
-        f"{params['hidden'].replace('-', '–')}; "
-        f"constant rate to {int(epochs[-1])} epochs; {runs}, layers averaged; {published}"
-        f"test accuracy at the end {accuracy.min():.3f} to {accuracy.max():.3f}.",
-    )
-
-
-@figure
-def strong_penalties(results: Results, dataset: str, params: Mapping[str, Any]) -> Figure:
-    """The strongest L2 and L1 trained on: modularity, small weights and agreement across the sides."""
-    found = recorded(results, "strong", dataset, params)
-    epochs = np.asarray(found[0]["epochs"], dtype=float)
-    x = np.where(epochs == 0, 0.5, epochs)
-    settled = {"l2": 10**-1.5, "l1": 10**-2.5}
-
-    made, axes = plt.subplots(3, 2, figsize=(WIDTH, 7.4), sharex=True, sharey="row")
-
-    def line(ax: Axes, values: np.ndarray, color: str, label: str, style: str = "-") -> None:
-        """Mean and s.e.m. of (runs, epochs)."""
-        ax.errorbar(x, *mean_error(values), color=color, linestyle=style, marker="o", markersize=3, label=label)
-
-    for place, (kind, strength) in enumerate(settled.items()):
-        top, middle, bottom = axes[:, place]
-        top.set_title(in_words(kind, strength), color="black")
-        q = np.stack([run["q"][:, place] for run in found]).mean(2)
-        for measure in BY_SIDE:
-            line(top, q[:, :, MEASURES.index((measure, "raw"))], HUES[measure], NAMES[measure])
-            if dataset == "mnist":
-                level = PUBLISHED_Q[measure, "raw"][kind][strength]
-                top.plot(620, level, **PUBLISHED | {"markersize": 6, "color": HUES[measure], "clip_on": False})
-        line(middle, np.stack([run["sparsity"][:, place] for run in found]), "black", "small weights")
-        line(middle, np.stack([run["test_accuracy"][:, place] for run in found]), GREY, "test accuracy", "--")
-        unused = np.stack([run["unused"][:, place] for run in found])[..., UPSTREAM].mean((2, 3))
-        line(middle, unused / int(str(params["hidden"]).split("-")[0]), UP, "units unused upstream", ":")
-        similarity = np.stack([run["similarity"][:, place] for run in found]).mean(2)
-        for form, name, style in ((0, "raw", "-"), (1, "normalised", "--")):
-            line(bottom, similarity[:, :, form:4:2, 4:].mean((2, 3)), DOWN, f"{name} downstream", style)
-        chance = np.stack([run["chance"][:, place] for run in found]).mean(2)
-        line(bottom, chance[:, :, :4, 4:].mean((2, 3)), GREY, "chance", ":")
-        for ax in axes[:, place]:
-            _epoch_axis(ax, x)
-        bottom.set_xlabel("epochs")
-    for ax, label in zip(axes[:, 0], ("modularity Q*", "share", "agreement across"), strict=True):
-        ax.set_ylabel(label)
-    axes[0, 0].legend(fontsize=8, loc="lower right")
-    axes[1, 1].legend(fontsize=8, loc="center left", bbox_to_anchor=(0.14, 0.47))
-    axes[2, 1].legend(fontsize=8, loc="upper right")
-    letters(axes.flat)
-    published = "diamonds at the right: published after 500 epochs; " if dataset == "mnist" else ""
-    runs = f"{len(found)} runs, bars: ± s.e.m." if len(found) > 1 else "1 run"
-    return note(
-        made,
-        f"{images_of(dataset)}; hidden layers "
-        f"{str(params['hidden']).replace('-', '–')}; constant rate; {runs}, layers averaged; {published}small weights: "
-        "below 0.001 in size; no network is left out.",
-    )
-
-
 # --- other data and shapes --------------------------------------------------------------------------------------------
 
 
@@ -481,7 +372,7 @@ def data_sets(first: Runs, second: Runs) -> Figure:
     return caption(
         made,
         first,
-        f"{DATASETS[second.dataset]}: {_count(second)}, {int(second.kept.sum())} of {second.kept.size} kept, "
+        f"{DATASETS[second.dataset]}: {count_of(second)}, {int(second.kept.sum())} of {second.kept.size} kept, "
         f"{second.params['epochs']} epochs",
         "raw measures, layers averaged, bars: ± s.e.m. over runs",
         COMMON_AXIS,
@@ -531,7 +422,7 @@ def shapes(runs_by_name: Mapping[str, Runs]) -> Figure:
     first = next(iter(runs_by_name.values()))
     each = "; ".join(
         f"{name}: hidden layers {runs.params['hidden'].replace('-', '–')}, {runs.params['epochs']} epochs, "
-        f"{_count(runs)}, {int(runs.kept.sum())} of {runs.kept.size} networks kept"
+        f"{count_of(runs)}, {int(runs.kept.sum())} of {runs.kept.size} networks kept"
         for name, runs in runs_by_name.items()
     )
     return note(

@@ -41,7 +41,7 @@ HUES = {
 }
 KINDS = {"l2": "L2", "l1": "L1", "dropout": "dropout"}
 KIND_COLORS = {"l2": COLORS[2], "l1": COLORS[3], "dropout": COLORS[6]}
-_MARKERS = {"l2": "o", "l1": "D", "dropout": "*"}
+MARKERS = {"l2": "o", "l1": "D", "dropout": "*"}
 _SIZES = {"l2": 4.0, "l1": 3.8, "dropout": 5.5}
 BLOCKS = {"within downstream": (DOWNSTREAM, DOWNSTREAM), "within upstream": (UPSTREAM, UPSTREAM)}
 BLOCKS |= {"across the sides": (DOWNSTREAM, UPSTREAM)}
@@ -103,6 +103,11 @@ def mean_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     own = np.ma.masked_invalid(values)
     error = own.std(0, ddof=1) / np.sqrt(own.count(0))
     return np.ma.filled(own.mean(0), np.nan), np.ma.filled(error, np.nan)
+
+
+def count_of(runs: Runs) -> str:
+    """How many runs, in words."""
+    return f"{len(runs.seeds)} run{'s' if len(runs.seeds) > 1 else ''}"
 
 
 def in_words(kind: str, strength: float) -> str:
@@ -173,7 +178,7 @@ def curve(
     x = runs.axis(kind) if axis == "common" else runs.strengths(kind)
     drawn = count > 0
     color = color or KIND_COLORS[kind]
-    look: dict[str, Any] = {"marker": _MARKERS[kind], "markersize": _SIZES[kind], "markeredgewidth": 0.8} | style
+    look: dict[str, Any] = {"marker": MARKERS[kind], "markersize": _SIZES[kind], "markeredgewidth": 0.8} | style
     ax.errorbar(x[drawn], mean[drawn], error[drawn], color=color, linewidth=1.1, elinewidth=1.1, **look)
     few = drawn & (count < len(own))
     ax.plot(x[few], mean[few], color=color, markerfacecolor="white", **(look | {"linestyle": "", "zorder": 3}))
@@ -192,7 +197,7 @@ def published_marks(ax: Axes, levels: Mapping[str, Mapping[float, float]]) -> No
     for kind, points in levels.items():
         for strength, level in points.items():
             x = strength if kind == "dropout" else (np.log10(strength) - lowest) / (highest[kind] - lowest)
-            ax.plot(x, level, **PUBLISHED | {"marker": _MARKERS[kind], "markersize": _SIZES[kind] + 1.5, "color": GREY})
+            ax.plot(x, level, **PUBLISHED | {"marker": MARKERS[kind], "markersize": _SIZES[kind] + 1.5, "color": GREY})
 
 
 def has_published(runs: Runs) -> bool:
@@ -242,14 +247,14 @@ def curve_frame(made: Figure, top: Sequence[Axes], runs: Runs) -> None:
     measure_titles(top)
     made.supxlabel("strength of the regulariser (common axis)", fontsize=11)
     handles: list[Any] = [
-        Line2D([], [], color=KIND_COLORS[kind], marker=_MARKERS[kind], markersize=_SIZES[kind] + 0.5, label=KINDS[kind])
+        Line2D([], [], color=KIND_COLORS[kind], marker=MARKERS[kind], markersize=_SIZES[kind] + 0.5, label=KINDS[kind])
         for kind in kinds_of(runs)
     ]
     if runs.fresh:
         handles.append(Patch(color="#d2d2d2", label="untrained ±1, 2, 3 s.d."))
     if has_published(runs):
         look = PUBLISHED | {"markersize": 6, "color": GREY}
-        handles.append(tuple(Line2D([], [], **look | {"marker": marker}) for marker in _MARKERS.values()))
+        handles.append(tuple(Line2D([], [], **look | {"marker": marker}) for marker in MARKERS.values()))
     labels = [PUBLISHED_LABEL if isinstance(handle, tuple) else handle.get_label() for handle in handles]
     made.legend(
         handles,

@@ -33,6 +33,8 @@ KIND_OF_INFORMATION = {
 }
 WITHIN = {side: NORMALISATION[side] + KIND_OF_INFORMATION[side] for side in NORMALISATION}
 CROSS = list(product(range(4), range(4, 8)))
+#: Epochs after which a rule about strong penalties is looked at; the last four that are followed.
+LENGTHS = (5, 15, 30, 60, 120, 250, 500)
 
 
 class Evidence:
@@ -48,18 +50,15 @@ class Evidence:
         where = {"dataset": self.runs.dataset, **self.runs.params}
         return [record.values for record in self.results.records("search", **where)]
 
-    def strong(self) -> dict[str, np.ndarray]:
-        """Stage ``strong``, where it is recorded: arrays (runs, epochs, networks, …), L2 first; else nothing.
+    def by_length(self) -> dict[int, Evidence]:
+        """The same after four numbers of epochs, of the runs and settings that are followed; nothing without any."""
+        found = runs.followed(self.results, self.runs)
+        return {epochs: Evidence(self.results, found[epochs]) for epochs in [n for n in LENGTHS if n in found][-4:]}
 
-        It trains the strongest kept penalties on; as it only explains, its absence is no error.
-        """
-        where = {"dataset": self.runs.dataset, "hidden": self.runs.params["hidden"]}
-        if self.runs.params["regime"] != "fixed":
-            return {}
-        values = [record.values for _, record in self.results.recorded("strong", **where)]
-        if not values:
-            return {}
-        return {name: np.stack([one[name] for one in values]) for name in values[0]}
+    def at_length(self) -> Evidence:
+        """After the most epochs that are followed, which at full size are the paper's; else these runs."""
+        found = self.by_length()
+        return found[max(found)] if found else self
 
     def at(self, kind: str, strength: float) -> int:
         """Column of the network whose strength is nearest to ``strength`` (in log for the penalties)."""
@@ -187,18 +186,13 @@ def series(what: str, found: Sequence[Interval], form: str = "+.3f", *, bars: tu
     return Series(what, dict(zip(SHORT, found, strict=True)), form, bars)
 
 
-def trained_on(of: Evidence, words: Callable[[dict[str, np.ndarray]], str]) -> str:
-    """What becomes of the strongest penalties with more epochs, as a sentence, where that is recorded."""
-    strong = of.strong()
-    if not strong:
+def by_epochs(of: Evidence, words: Callable[[Evidence], str]) -> str:
+    """What a rule sees after fewer epochs and after the most, as a sentence, where training is followed."""
+    found = of.by_length()
+    if not found:
         return ""
-    return f" Trained on to {strong['epochs'][0, -1]} epochs: {words(strong)}; {len(strong['q'])} runs."
-
-
-def at_epoch(strong: dict[str, np.ndarray], name: str, network: int, epoch: int | None = None) -> float:
-    """Mean of a quantity of stage ``strong`` over runs, layers and measures, after an epoch or at the end."""
-    place = -1 if epoch is None else int(np.flatnonzero(strong["epochs"][0] == epoch)[0])
-    return float(strong[name][:, place, network].mean())
+    each = [f"after {epochs} epochs {words(own)}" for epochs, own in found.items()]
+    return f" By length of training: {', '.join(each)}."
 
 
 def strength(of: Evidence, place: int) -> str:

@@ -134,6 +134,41 @@ def load(results: Results, dataset: str, params: Mapping[str, Any]) -> Runs:
     )
 
 
+#: What stage ``follow`` records of every network after every number of epochs.
+ALONG_TRAINING = ("test_accuracy", "sparsity", "q", "unused", "effective_number", "similarity", "chance")
+
+
+def followed(results: Results, first: Runs) -> dict[int, Runs]:
+    """Runs of the same data set, shape and regime after each number of epochs at which stage ``follow`` looked.
+
+    They have some of the settings, and `ALONG_TRAINING` alone. Nothing where the stage has no such record.
+
+    Raises
+    ------
+    RecordError
+        A record is invalid.
+    """
+    where = {"dataset": first.dataset} | {name: first.params[name] for name in ("hidden", "regime")}
+    found = results.recorded("follow", **where)
+    if not found:
+        return {}
+    params = {name: value for name, value in found[0][0].params.items() if name not in ("dataset", "seed")}
+    diverged = np.stack([record.values["diverged"] for _, record in found])
+    return {
+        int(epochs): Runs(
+            first.dataset,
+            params | {"epochs": int(epochs)},
+            cells.settings(params["grid"]),
+            [cell.params["seed"] for cell, _ in found],
+            len(results.planned("follow", **where)),
+            {name: np.stack([record.values[name][place] for _, record in found]) for name in ALONG_TRAINING}
+            | {"diverged": diverged},
+            first.fresh,
+        )
+        for place, epochs in enumerate(found[0][1].values["epochs"])
+    }
+
+
 def main_params(scale: str) -> dict[str, Any]:
     """The chapter's main regime: what its figures show unless they say otherwise."""
     return cells.QUICK if scale == "quick" else cells.FIXED
