@@ -49,8 +49,8 @@ that matter most:
 | Agreement among upstream measures comes from training ([Figure ud-4](#fig-ud-4)) | {glue:text}`U19-verdict` |
 | Training brings the two sides a little closer ([Figure ud-4](#fig-ud-4)) | {glue:text}`U20-verdict` |
 
-Some claims rest on the strongest penalties alone (U2, U8, U22, U23), where our training is much shorter than the paper's.
-[The strongest penalties](#sec-ud-strong) trains two of these settings on.
+Some claims rest on the strongest penalties (U2, U8, U22, U23), under which networks change long after their accuracy has settled. At full size
+these are decided after the paper's 500 epochs, and [How verdicts depend on the length of training](#sec-ud-length) shows what fewer would have said.
 """)
 
 # %% tags=["parameters"]
@@ -422,8 +422,7 @@ plt.show()
 # %%
 from companion.published import table
 from companion.study import open_chapter
-from studies.upstream_downstream import STUDY, beyond, drawing, evidence, runs
-from studies.upstream_downstream.modularity_claims import u2_conditions
+from studies.upstream_downstream import STUDY, beyond, drawing, evidence, length, runs
 
 chapter = open_chapter(STUDY, scale, recompute=recompute, columns=1)
 record = chapter.results
@@ -442,15 +441,20 @@ glue("n-untrained", len(main.fresh["q"]))
 glue("plain-accuracy", float(100 * main["test_accuracy"][:, main.plain].mean()))
 glue("self", float(np.nanmean(main.of("self_similarity"))))
 glue("self-untrained", float(main.fresh["self_similarity"].mean()))
-on = evidence.Evidence(record, main).strong()
+of = evidence.Evidence(record, main)
+course = runs.followed(record, main)  # epochs: runs
+longest = course[max(course)]
+glue("longest", max(course))
+glue("n-followed", len(longest.seeds))
+glue("followed-settings", len(longest.settings))
 glue("n-early", len(early.seeds))
 glue("n-runs", len(main.seeds))
 glue("n-per-run", len(main.settings))
 shapes = {"64, 64": cells.FIXED, "five of 64": cells.DEEP, "256, 256": cells.WIDE}
 found_shapes = {
-    name: runs.load(record, dataset, of)
-    for name, of in shapes.items()
-    if record.recorded("modules", dataset=dataset, **of)
+    name: runs.load(record, dataset, own)
+    for name, own in shapes.items()
+    if record.recorded("modules", dataset=dataset, **own)
 }
 glue("n-shapes", ", ".join(f"{len(one.seeds)} of {name}" for name, one in found_shapes.items()))
 fashion = runs.load(record, "fashion-mnist", cells.FIXED) if scale == "paper" else main
@@ -464,8 +468,8 @@ glue("stopped-after", float(np.median(early["best_epochs"])))
 say(r"""
 **How long to train?** The first version of the paper trained for 500 epochs and took the last checkpoint. The final code stops
 early and keeps the best one. We train for {glue:text}`epochs` epochs at a constant rate and take the last checkpoint, as the first version
-did, at an eighth of the price. Every figure says so. [Modularity along training](#sec-ud-length) follows some networks to 500 epochs, and [Stopping early](#sec-ud-regimes)
-stops early.
+did, at an eighth of the price. Every figure says so. {glue:text}`n-followed` runs of {glue:text}`followed-settings` settings go on to
+{glue:text}`longest` epochs ([How verdicts depend on the length of training](#sec-ud-length)), and [Stopping early](#sec-ud-regimes) stops early.
 """)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
@@ -501,20 +505,19 @@ chapter.boxes("U1", "U2", "U3")
 q_of = dict(zip(cells.MEASURES, main.of("q").mean(axis=2).T, strict=True))  # measure: networks × runs
 cov, i_sens = (q_of[name, "raw"].T for name in ("covariance", "input_sensitivity"))
 weak, strong = main.places("dropout")[0], main.places("dropout")[-1]
-strong_l2 = evidence.Evidence(record, main).last("l2")
+strong_l2 = of.last("l2")
 downstream = np.mean([q_of[name, "raw"] for name in cells.ORDER[:2]], axis=0).T
 published_q = {name: drawing.PUBLISHED_Q[name, "raw"] for name in drawing.BY_SIDE}
 at_l2 = [published_q[name]["l2"][10**-1.5] for name in cells.ORDER[:2]]
-without = u2_conditions(evidence.Evidence(record, main), leave_out=strong_l2)
 chapter.remark(
     f"**What we see.** Input sensitivity goes from {i_sens[:, weak].mean():.2f} without dropout to "
     f"{i_sens[:, strong].mean():.2f} at the strongest, where the paper has {published_q['input_sensitivity']['dropout'][0.7]:.2f}, "
     f"and covariance from {cov[:, weak].mean():.2f} to {cov[:, strong].mean():.2f} (paper: "
     f"{published_q['covariance']['dropout'][0.7]:.2f}, after {cells.FOLLOW['epochs'] / params['epochs']:.0f} times as many epochs). "
-    "Where dropout does not come first (U2), the strongest L2 at which networks still learn is close to it. Its raw downstream "
-    f"measures reach {np.nanmean(downstream[:, strong_l2]):.2f} after {params['epochs']} epochs, those of the strongest dropout "
-    f"{np.nanmean(downstream[:, strong]):.2f}; the paper has {min(at_l2):.2f} to {max(at_l2):.2f} for that L2. Without this one "
-    f"setting dropout still comes first for only {sum(state is True for state in without.values())} of 8 measures."
+    "The strongest L2 at which networks still learn comes close to dropout downstream. There the raw "
+    f"measures reach {np.nanmean(downstream[:, strong_l2]):.2f} under it after {params['epochs']} epochs, and under the strongest dropout "
+    f"{np.nanmean(downstream[:, strong]):.2f}; the paper has {min(at_l2):.2f} to {max(at_l2):.2f} for that L2. Which of the two comes first "
+    "turns on how long one trains, so U2 looks at longer training than this figure."
 )
 
 # %% [markdown]
@@ -545,7 +548,6 @@ chapter.boxes("U15", "U16", "U17")
 chapter.boxes("U18", "U19", "U20")
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
-of = evidence.Evidence(record, main)
 across, chance = (of.untrained_agreement(evidence.CROSS, name).mean() for name in ("similarity", "chance"))
 across_now, chance_now = (of.agreement(evidence.CROSS, name).mean() for name in ("similarity", "chance"))
 chapter.remark(
@@ -784,56 +786,75 @@ beyond.regimes(main, early)
 
 # %% [markdown]
 # (sec-ud-length)=
-# ### Modularity along training
+# ### How verdicts depend on the length of training
 #
-# [Figure ud-training](#fig-ud-training) follows a few networks much longer. The published levels are those after 500 epochs.
+# A penalty pulls at the weights in every step, also when the accuracy has long settled. So a claim about "the strongest L2 or L1" is a claim about
+# a moment, and four of the paper's claims are of this kind. [Figure ud-length](#fig-ud-length) asks each rule four times along the same training.
 
-# %% mystnb={"figure": {"name": "fig-ud-training", "caption": "Modularity along training for a few settings ({glue:text}`dataset`; the axis of epochs is logarithmic). Where known, the published level after 500 epochs is marked. Look which curves are still rising at {glue:text}`epochs` epochs: there, our figures show less than the paper's."}, "image": {"alt": "Four panels of modularity against epochs with a curve for each setting", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
-follow = cells.FOLLOW if scale == "paper" else cells.QUICK_FOLLOW
-beyond.along_training(record, dataset, follow)
+# %% mystnb={"figure": {"name": "fig-ud-length", "caption": "What four rules say after several lengths of training ({glue:text}`dataset`). U2: by how much the best dropout raises modularity above the better of the best L2 and the best L1, for each measure. U8: share of weights near zero at the strongest L2 and L1. U22: agreement of downstream measures minus that of untrained networks, for raw against normalised ones and for two of one form. U23: agreement of downstream with upstream measures at the strongest L1. The words on top are the verdict after so many epochs. Read each panel from left to right: a verdict that changes belongs to the length, not to the regulariser."}, "image": {"alt": "Four panels of dots with intervals against the number of epochs, with a verdict above each column", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+length.verdicts_by_length(of.by_length())
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
-followed = np.mean(
-    [run["q"][-1, -1].mean(axis=0) for run in drawing.recorded(record, "follow", dataset, follow)], axis=0
-)
-late = dict(zip(cells.MEASURES, followed, strict=True))
+first_length, *_, last_length = of.by_length().items()
+said = {name: tuple(rule(one) for _, one in (first_length, last_length)) for name, (_, rule) in length.RULES.items()}
+moved = [f"{name} from “{before}” to “{after}”" for name, (before, after) in said.items() if before != after]
 chapter.remark(
-    f"**What we see.** With dropout 0.7 modularity goes on rising after our {params['epochs']} epochs. At 500 it is "
+    f"**What we see.** Between {first_length[0]} and {last_length[0]} epochs "
+    + (
+        f"the verdict moves for {len(moved)} of {len(said)} rules: {', '.join(moved)}."
+        if moved
+        else "no verdict moves."
+    )
+    + f" Runs behind this: {len(longest.seeds)}."
+)
+
+# %% [markdown]
+# [Figure ud-training](#fig-ud-training) shows the courses themselves for some settings. The published levels are those after 500 epochs.
+
+# %% mystnb={"figure": {"name": "fig-ud-training", "caption": "Modularity along training for a few settings ({glue:text}`dataset`; the axis of epochs is logarithmic). Where known, the published level after 500 epochs is marked. Look which curves are still rising at {glue:text}`epochs` epochs: there, the figures above show less than the paper's."}, "image": {"alt": "Four panels of modularity against epochs with a curve for each setting", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+length.along_training(course)
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+rate = longest.places("dropout")[-1]
+late = dict(zip(cells.MEASURES, longest["q"][:, rate].mean(axis=(0, 1)), strict=True))
+soon = dict(zip(cells.MEASURES, course[params["epochs"]]["q"][:, rate].mean(axis=(0, 1)), strict=True))
+chapter.remark(
+    f"**What we see.** With dropout {longest.settings[rate].dropout:.1f} modularity after {params['epochs']} and after {max(course)} epochs is "
     + ", ".join(
-        f"{late[name, 'raw']:.2f} for {drawing.NAMES[name]} (paper: {published:.2f})"
+        f"{soon[name, 'raw']:.2f} and {late[name, 'raw']:.2f} for {drawing.NAMES[name]} (paper: {published:.2f})"
         for name in drawing.BY_SIDE
         for published in [drawing.PUBLISHED_Q[name, "raw"]["dropout"][0.7]]
     )
-    + f". Runs behind this: {len(drawing.recorded(record, 'follow', dataset, follow))}, against {len(main.seeds)} in the figures above."
+    + "."
 )
 
 # %% [markdown]
 # (sec-ud-strong)=
 # ### The strongest penalties
 #
-# The strongest penalties deserve a look of their own. They push weights to zero all the time, so the networks at the right end of the curves may change
-# long after the accuracy has settled. Claims about "the strongest L1 or L2" rest on these networks (U2, U8, U22 and U23), and on the
-# networks that the 80 % rule leaves out (U11). [Figure ud-strong](#fig-ud-strong) trains them on.
+# The networks at the right end of the curves deserve a look of their own. [Figure ud-strong](#fig-ud-strong) follows the strongest L2 and the
+# strongest L1 that leave networks to look at.
 
-# %% mystnb={"figure": {"name": "fig-ud-strong", "caption": "The strongest L2 and L1 that leave networks to look at, trained on ({glue:text}`dataset`; the axis of epochs is logarithmic). Top: modularity of the four raw measures. Middle: share of small weights, of units that are unused upstream, and test accuracy. Bottom: agreement across sides, for raw and normalised downstream measures. Where known, the published level after 500 epochs is marked. Compare what {glue:text}`epochs` epochs give with the right end."}, "image": {"alt": "Six panels in two columns, L2 and L1: modularity, shares of small weights and unused units with accuracy, and agreement, against epochs", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
-longest = {"hidden": params["hidden"], "epochs": follow["epochs"]}
-beyond.strong_penalties(record, dataset, longest)
+# %% mystnb={"figure": {"name": "fig-ud-strong", "caption": "The strongest L2 and L1 that leave networks to look at, along training ({glue:text}`dataset`; the axis of epochs is logarithmic). Top: modularity of the four raw measures. Middle: share of small weights, of units that are unused upstream, and test accuracy. Bottom: agreement across sides, for raw and normalised downstream measures. Where known, the published level after 500 epochs is marked. Compare what {glue:text}`epochs` epochs give with the right end."}, "image": {"alt": "Six panels in two columns, L2 and L1: modularity, shares of small weights and unused units with accuracy, and agreement, against epochs", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+length.strong_penalties(course)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
-on = of.strong()
-tenth = int(np.flatnonzero(on["epochs"][0] == 10)[0]) if 10 in on["epochs"][0] else 0
-later = 100 * (on["test_accuracy"][:, -1] - on["test_accuracy"][:, tenth]).mean(axis=0)
+l2_top, l1_top = (longest.places(kind)[-1] for kind in ("l2", "l1"))
+after_ten = [
+    100 * (longest["test_accuracy"][:, place] - course[10]["test_accuracy"][:, place]).mean()
+    for place in (l2_top, l1_top)
+]
+highest = max(course, key=lambda epochs: course[epochs]["q"][:, l2_top].mean())
+raw, normalised = (longest["similarity"][:, l1_top][:, :, form:4:2, 4:].mean() for form in (0, 1))
 across = {name: pairs[f"{name} downstream across the sides"]["trained"] for name in ("raw", "normalised")}
 small = drawing.published_levels("sparsity", None, None, None)["l2"][10**-1.5]
 chapter.remark(
-    f"**What we see.** After the tenth epoch accuracy changes by {later[0]:+.1f} points under the strongest L2, and by {later[1]:+.1f} under the "
-    f"strongest L1. The weights change more: under L2 more and more of them reach zero, and after {on['epochs'][0, -1]} epochs "
-    f"{on['sparsity'][:, -1, 0].mean():.0%} are small (paper: {small:.0%}). Modularity peaks on the way, near the length of our runs, and then "
-    f"falls to {on['q'][:, -1, 0].mean():.2f} on average over the eight measures. Under L1 raw downstream modules come to agree with upstream "
-    f"ones, {on['similarity'][:, -1, 1, :, 0:4:2, 4:].mean():.2f} at the end, and normalised ones less, "
-    f"{on['similarity'][:, -1, 1, :, 1:4:2, 4:].mean():.2f} (paper: about {across['raw']} and {across['normalised']}). These are "
-    f"{len(on['q'])} runs of each of two settings. They fit the thought that U8 and U23 are claims about networks that have drifted for a long "
-    "time. That the length of training is the only difference they do not show."
+    f"**What we see.** After the tenth epoch accuracy changes by {after_ten[0]:+.1f} points under the strongest L2, and by {after_ten[1]:+.1f} under "
+    f"the strongest L1. The weights change more: under L2 {longest['sparsity'][:, l2_top].mean():.0%} are small after {max(course)} epochs, and "
+    f"{course[params['epochs']]['sparsity'][:, l2_top].mean():.0%} after {params['epochs']} (paper: {small:.0%}). Modularity under L2, mean over the "
+    f"eight measures, is highest after {highest} epochs, {course[highest]['q'][:, l2_top].mean():.2f}, and {longest['q'][:, l2_top].mean():.2f} at "
+    f"the end. Under L1 raw downstream modules agree with upstream ones by {raw:.2f} at the end, and normalised ones by {normalised:.2f} (paper: "
+    f"about {across['raw']} and {across['normalised']})."
 )
 
 # %% [markdown]

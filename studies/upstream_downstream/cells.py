@@ -77,7 +77,7 @@ def settings(grid: str) -> list[Setting]:
         }
     elif grid == "quick followed":
         strengths = {
-            "l2": np.logspace(-5, -1, 9)[[0, 7]],
+            "l2": np.logspace(-5, -1, 9)[[0, 6]],
             "l1": np.logspace(-5, -2, 7)[[5]],
             "dropout": np.array([0.5, 0.7]),
         }

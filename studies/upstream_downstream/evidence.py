@@ -34,7 +34,7 @@ KIND_OF_INFORMATION = {
 WITHIN = {side: NORMALISATION[side] + KIND_OF_INFORMATION[side] for side in NORMALISATION}
 CROSS = list(product(range(4), range(4, 8)))
 #: Epochs after which a rule about strong penalties is looked at; the last four that are followed.
-LENGTHS = (5, 15, 30, 60, 120, 250, 500)
+LENGTHS = (30, 40, 60, 120, 250, 500)
 
 
 class Evidence:

@@ -191,7 +191,7 @@ def strong_penalties(found: Mapping[int, Runs]) -> Figure:
 
 
 #: For each of four rules: its axis, and what it says of the evidence.
-_RULES: dict[str, tuple[str, Callable[[Evidence], str]]] = {
+RULES: dict[str, tuple[str, Callable[[Evidence], str]]] = {
     "U2": ("peak Q*: dropout minus\nthe better of L2 and L1", lambda of: decide(u2_conditions(of), holds=7, part=4)),
     "U8": ("share of small weights", lambda of: decide(u8_conditions(of))),
     "U22": ("agreement downstream\nminus untrained", lambda of: decide(u22_conditions(of), part=2)),
@@ -249,7 +249,7 @@ def verdicts_by_length(found: Mapping[int, Evidence]) -> Figure:
         for color, marker, label in ((UP, "o", "upstream"), (DOWN, "o", "downstream"), (GREY, "D", "normalised"))
     ]
     peak.legend(handles=handles, fontsize=8)
-    for ax, bar, (name, (label, verdict)) in zip(axes.flat, (0, 0.8, 0, 0.4), _RULES.items(), strict=True):
+    for ax, bar, (name, (label, verdict)) in zip(axes.flat, (0, 0.8, 0, 0.4), RULES.items(), strict=True):
         ax.axhline(bar, color=GREY, linewidth=1, zorder=0)
         ax.set_ylabel(f"{name}: {label}")
         ax.set_xlim(-0.5, len(found) - 0.5)
