@@ -70,6 +70,12 @@ def _followed(found: Mapping[int, Runs]) -> tuple[Runs, np.ndarray, np.ndarray]:
     return found[int(epochs[-1])], epochs, np.where(epochs == 0, 0.5, epochs)
 
 
+def _published(last: Runs, measure: str, kind: str, strength: float) -> list[float]:
+    """The published Q after 500 epochs by the raw measure, where it was read off; of MNIST alone."""
+    levels = PUBLISHED_Q[measure, "raw"][kind] if last.dataset == "mnist" else {}
+    return [level for known, level in levels.items() if np.isclose(known, strength)]
+
+
 def _errors(last: Runs) -> tuple[str, ...]:
     return ("bars: ± s.e.m.",) if len(last.seeds) > 1 else ()
 
@@ -113,10 +119,8 @@ def along_training(found: Mapping[int, Runs]) -> Figure:
                 label=in_words(setting.kind, setting.strength),
                 **look,
             )
-            level = PUBLISHED_Q[measure, "raw"][setting.kind]
-            known = [value for strength, value in level.items() if np.isclose(strength, setting.strength)]
-            if known and last.dataset == "mnist":
-                ax.plot(620, known[0], **PUBLISHED | {"markersize": 7.5, "clip_on": False} | look)
+            for level in _published(last, measure, setting.kind, setting.strength):
+                ax.plot(620, level, **PUBLISHED | {"markersize": 7.5, "clip_on": False} | look)
         _epoch_axis(ax, x)
         ax.set_title(NAMES[measure], color=UP if measure in BY_SIDE[:2] else DOWN)
     for ax in axes[:, 0]:
@@ -138,7 +142,6 @@ def strong_penalties(found: Mapping[int, Runs]) -> Figure:
         As in `along_training`.
     """
     last, _, x = _followed(found)
-    settled = {"l2": 10**-1.5, "l1": 10**-2.5}
 
     def along(name: str, place: int) -> np.ndarray:
         """A quantity of one setting: (runs, epochs, …)."""
@@ -150,17 +153,14 @@ def strong_penalties(found: Mapping[int, Runs]) -> Figure:
         """Mean and s.e.m. of (runs, epochs)."""
         ax.errorbar(x, *mean_error(values), color=color, linestyle=style, marker="o", markersize=3, label=label)
 
-    for column, (kind, strength) in enumerate(settled.items()):
-        place = next(
-            i for i, own in enumerate(last.settings) if own.kind == kind and np.isclose(own.strength, strength)
-        )
+    for column, kind in enumerate(("l2", "l1")):
+        place, strength = last.places(kind)[-1], float(last.strengths(kind)[-1])
         top, middle, bottom = axes[:, column]
         top.set_title(in_words(kind, strength), color="black")
         q = along("q", place).mean(2)
         for measure in BY_SIDE:
             line(top, q[:, :, MEASURES.index((measure, "raw"))], HUES[measure], NAMES[measure])
-            if last.dataset == "mnist":
-                level = PUBLISHED_Q[measure, "raw"][kind][strength]
+            for level in _published(last, measure, kind, strength):
                 top.plot(620, level, **PUBLISHED | {"markersize": 6, "color": HUES[measure], "clip_on": False})
         line(middle, along("sparsity", place), "black", "small weights")
         line(middle, along("test_accuracy", place), GREY, "test accuracy", "--")
@@ -195,14 +195,17 @@ RULES: dict[str, tuple[str, Callable[[Evidence], str]]] = {
     "U2": ("peak Q*: dropout minus\nthe better of L2 and L1", lambda of: decide(u2_conditions(of), holds=7, part=4)),
     "U8": ("share of small weights", lambda of: decide(u8_conditions(of))),
     "U22": ("agreement downstream\nminus untrained", lambda of: decide(u22_conditions(of), part=2)),
-    "U23": ("agreement across the sides", lambda of: decide(u23_conditions(of))),
+    "U23": ("downstream agrees\nwith upstream", lambda of: decide(u23_conditions(of))),
 }
-_SHORT_VERDICTS = {
+SHORT_VERDICTS = {
     "holds": "holds",
     "holds in part": "in part",
     "does not hold": "does not\nhold",
     "undecided": "un-\ndecided",
 }
+
+
+_BELOW: dict[str, Any] = {"loc": "lower center", "ncols": 2, "fontsize": 7.5, "columnspacing": 0.8, "handlelength": 1.4}
 
 
 @figure
@@ -238,17 +241,17 @@ def verdicts_by_length(found: Mapping[int, Evidence]) -> Figure:
         look: dict[str, Any] = {"color": KIND_COLORS[kind], "marker": MARKERS[kind]}
         own = [mean_interval(sparsity_at_top(of)[kind]) for of in found.values()]
         dots(small, own, label=KINDS[kind], **look)
-        for place, (label, style) in enumerate((("raw–normalised", "-"), ("same form", ":"))):
+        for place, (label, style) in enumerate((("two forms", "-"), ("one form", ":"))):
             differences = [against_untrained(of)[kind][place] for of in found.values()]
             dots(pattern, differences, 0.06 * (place - 0.5), label=f"{KINDS[kind]}, {label}", linestyle=style, **look)
-    for place, (label, marker) in enumerate((("raw", "o"), ("normalised", "D"))):
+    for place, (label, marker, style) in enumerate((("raw", "o", "-"), ("normalised", "D", "--"))):
         own = [mean_interval(across_at_l1(of)[place]) for of in found.values()]
-        dots(across, own, 0.06 * (place - 0.5), color=DOWN, marker=marker, label=f"{label} downstream")
+        dots(across, own, 0.06 * (place - 0.5), color=DOWN, marker=marker, linestyle=style, label=label)
     handles = [
         Line2D([], [], color=color, marker=marker, linestyle="", label=label)
         for color, marker, label in ((UP, "o", "upstream"), (DOWN, "o", "downstream"), (GREY, "D", "normalised"))
     ]
-    peak.legend(handles=handles, fontsize=8)
+    peak.legend(handles=handles, **_BELOW)
     for ax, bar, (name, (label, verdict)) in zip(axes.flat, (0, 0.8, 0, 0.4), RULES.items(), strict=True):
         ax.axhline(bar, color=GREY, linewidth=1, zorder=0)
         ax.set_ylabel(f"{name}: {label}")
@@ -257,9 +260,11 @@ def verdicts_by_length(found: Mapping[int, Evidence]) -> Figure:
         ax.grid(True, axis="y")
         for column, of in zip(x, found.values(), strict=True):
             at: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
-            ax.annotate(_SHORT_VERDICTS[verdict(of)], (column, 1.01), fontsize=8.5, **at)
+            ax.annotate(SHORT_VERDICTS[verdict(of)], (column, 1.01), fontsize=7.5, **at)
         if ax is not peak:
-            ax.legend(fontsize=8)
+            ax.legend(**_BELOW)
+        low, high = ax.get_ylim()
+        ax.set_ylim(low - 0.25 * (high - low))  # room for the legend
     for ax in axes[1]:
         ax.set_xlabel("epochs")
     return _small_print(

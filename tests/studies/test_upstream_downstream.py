@@ -208,6 +208,43 @@ def test_the_main_claim_follows_the_effect(found: runs.Runs, effect: float, firs
     assert DECIDE["U3"](evidence).verdict != "holds"
 
 
+def test_rules_on_strong_penalties_look_at_the_longest_training(found: runs.Runs, tmp_path: Path) -> None:
+    found = replace(found, values=found.values | {"test_accuracy": np.full(found["test_accuracy"].shape, 0.95)})
+    params = cells.FOLLOW | {"hidden": found.params["hidden"]}
+    plan = [Cell(cells.STUDY, "follow", {"dataset": "digits", **params, "seed": seed}) for seed in range(3)]
+    grid = cells.settings("followed")
+    epochs = np.array([0, 60, 120, 250, 500])
+    draw = np.random.default_rng(0)
+    dropout = np.array([setting.kind == "dropout" for setting in grid])
+    for cell in plan[:2]:
+        shape = (len(epochs), len(grid))
+        q = 0.1 + 0.001 * draw.standard_normal((*shape, 2, 8))
+        q[-1, dropout] += 0.2  # dropout comes first after 500 epochs, and not before
+        values = {
+            **{name: np.full(shape, value) for name, value in (("test_accuracy", 0.95), ("sparsity", 0.5))},
+            **{name: np.full((*shape, 2, 8), 1.0) for name in ("unused", "effective_number")},
+            **{name: np.full((*shape, 2, 8, 8), 0.3) for name in ("similarity", "chance")},
+            "q": q,
+            "epochs": epochs,
+            "diverged": np.zeros(len(grid), bool),
+        }
+        values["sparsity"][-1] = 0.9 + 0.001 * draw.standard_normal(len(grid))
+        records.write(cell, values, {}, tmp_path)
+    own = Evidence(Results(plan, tmp_path), found)
+    assert list(own.by_length()) == [60, 120, 250, 500]
+    assert own.at_length().runs.params == params | {"epochs": 500}
+    assert (own.at_length().runs.planned, own.at_length().runs.seeds) == (3, [0, 1])
+    assert DECIDE["U2"](own).verdict == "holds"
+    assert "after 250 epochs 0 of 8, after 500 epochs 8 of 8" in DECIDE["U2"](own).why
+    assert DECIDE["U8"](own).verdict == "holds"
+    assert "after 250 epochs L2 0.50 and L1 0.50, after 500 epochs L2 0.90 and L1 0.90" in DECIDE["U8"](own).why
+    other = replace(found, params=found.params | {"regime": "early stopping"})
+    assert Evidence(Results(plan, tmp_path), other).by_length() == {}
+    alone = Evidence(Results([], tmp_path), found)
+    assert alone.at_length() is alone
+    assert "By length" not in DECIDE["U8"](alone).why
+
+
 def test_side_and_layer_of_the_effect(found: runs.Runs) -> None:
     evidence = _with_dropout_effect(found, 0.1)
     q = np.array(evidence.runs["q"])

@@ -21,7 +21,8 @@ from matplotlib.lines import Line2D
 from companion import records
 from companion.records import RecordError, Results
 from conftest import laid_out
-from studies.upstream_downstream import beyond, cells, drawing, figures
+from studies.upstream_downstream import beyond, cells, drawing, figures, length
+from studies.upstream_downstream.evidence import Evidence
 from studies.upstream_downstream.runs import Runs
 
 UNITS = 6
@@ -49,9 +50,7 @@ WITHOUT_UNTRAINED = (
 STAGES = {
     figures.sorted_matrices: "examples",
     figures.search_gains: "search",
-    beyond.along_training: "follow",
     beyond.subset_sizes: "subsample",
-    beyond.strong_penalties: "strong",
 }
 
 
@@ -98,16 +97,10 @@ def results(tmp_path: Path) -> Results:
     matrix = draw.uniform(0, 1, (UNITS, UNITS))
     example = {"matrix": matrix + matrix.T, "labels": labels, "q": 0.1234}
     single, four = draw.uniform(0.1, 0.3, 12), draw.uniform(0.1, 0.3, (4, 12))
-    epochs = np.array([0, 1, 10, 60])
     values: dict[str, dict[str, Any]] = {
         "examples": dict.fromkeys(("0.1", "0.3", "0.5", "0.7"), example),
         "search": {"spectral": single, **dict.fromkeys(
             ("spectral_1000", "single_1000", "spectral_5000", "single_5000", "ours"), four)},
-        "follow": {"epochs": epochs, "q": draw.uniform(0.1, 0.3, (4, 6, 2, 8)), "test_accuracy": np.ones((4, 6))},
-        "strong": {"epochs": epochs, "unused": np.ones((4, 2, 2, 8))}
-        | {name: draw.uniform(0, 1, (4, 2)) for name in ("sparsity", "test_accuracy")}
-        | {"q": draw.uniform(0, 1, (4, 2, 2, 8))}
-        | {name: draw.uniform(0, 1, (4, 2, 2, 8, 8)) for name in ("similarity", "chance")},
         "subsample": {str(count): {"q": draw.uniform(0, 1, (4, 16)), "same_modules": draw.uniform(0, 1, (4, 16))}
                       for count in (500, 250, 25)},
     }  # fmt: skip
@@ -165,6 +158,43 @@ def test_figures_of_a_stage_draw_from_its_record_and_refuse_without(
     laid_out(lambda: draw(results, "digits", params_of(stage)))
     with pytest.raises(RecordError, match=f"stage '{stage}'"):
         draw(Results(results.cells, tmp_path / "empty"), "digits", params_of(stage))
+
+
+def along(dataset: str = "mnist", epochs: tuple[int, ...] = (0, 60, 120, 250, 500), runs: int = 3) -> dict[int, Runs]:
+    """Followed runs at several numbers of epochs, with numbers of their own each."""
+    found = {}
+    for place, count in enumerate(epochs):
+        one = runs_of(dataset, grid="followed", runs=runs)
+        values = {**one.values, "q": one["q"] + place, "test_accuracy": np.full(one["test_accuracy"].shape, 0.9)}
+        found[count] = replace(one, values=values, params={**one.params, "epochs": count})
+    return found
+
+
+def test_figures_along_training_draw_the_runs_at_every_length() -> None:
+    for draw in (length.along_training, length.strong_penalties):
+        made = laid_out(lambda draw=draw: draw(along()))  # type: ignore[misc]
+        words = small_print(made)
+        assert "constant rate to 500 epochs; 3 of 9 runs; bars: ± s.e.m." in words
+        assert "published after 500 epochs" in words
+        assert "published" not in small_print(laid_out(lambda draw=draw: draw(along("digits"))))  # type: ignore[misc]
+        with pytest.raises(RecordError, match="no run whose training is followed"):
+            draw({})
+    ax = length.along_training(along()).axes[1]  # input sensitivity
+    line = next(
+        c.lines[0] for c in ax.containers if isinstance(c, ErrorbarContainer) and c.lines[0].get_color() == "black"
+    )
+    place = [setting.dropout for setting in cells.settings("followed")].index(0.7)
+    q = [runs["q"][:, place, :, cells.MEASURES.index(("input_sensitivity", "raw"))].mean() for runs in along().values()]
+    np.testing.assert_allclose(points(line), np.transpose([[0.5, 60, 120, 250, 500], q]))
+
+
+def test_the_verdict_of_each_rule_stands_above_each_length() -> None:
+    found = {epochs: Evidence(Results([], Path()), runs) for epochs, runs in along().items() if epochs}
+    made = laid_out(lambda: length.verdicts_by_length(found))
+    for ax, (_, verdict) in zip(made.axes, length.RULES.values(), strict=True):
+        assert [text.get_text() for text in ax.texts] == [length.SHORT_VERDICTS[verdict(of)] for of in found.values()]
+    with pytest.raises(RecordError, match="no run whose training is followed"):
+        length.verdicts_by_length({})
 
 
 def test_figures_that_compare_regimes_data_and_shapes() -> None:
