@@ -127,7 +127,7 @@ glue("bo-counted", figures.counted(found))
 
 # %% jupyter={"source_hidden": true} tags=["remove-input"]
 say(r"""
-What we expected is written down as eight hypotheses, H1 to H8, from a pilot on other seeds. Their rules were committed before the record
+What we expected is written down as eight hypotheses (H1 to H8) from a pilot on other seeds. Their rules were committed before the record
 was made. Of eight, {glue:text}`n-holds` hold, {glue:text}`n-in-part` hold in part, {glue:text}`n-not` do not and {glue:text}`n-undecided` are
 undecided. In this record {glue:text}`bo-counted`.
 """)
@@ -179,7 +179,7 @@ chapter.remark(
         "that is cut layer by layer is right in all four columns. In columns, what units reach after pruning finds the lower layer (ARI "
         f"{figures.two(found.ari('reach 0.8', 'columns', 0.1, 0).mean())}) and nothing in the upper one ({figures.two(found.ari('reach 0.8', 'columns', 0.1, 1).mean())}), "
         "whose units all reach the same outputs. Of the functional methods the loss Hessian comes closest, in the lower layer "
-        f"({figures.two(found.ari('loss Hessian', 'columns', 0.1, 0).mean())}). The rule of H3 takes the mean of both layers; of the lower layer alone it would be undecided."
+        f"({figures.two(found.ari('loss Hessian', 'columns', 0.1, 0).mean())}). The rule for functional methods in columns (H3) takes the mean of both layers; of the lower layer alone it would be undecided."
     )
 )
 

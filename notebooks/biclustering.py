@@ -607,7 +607,7 @@ figures.ways_to_remove(main)
 # sets side by side: the CNN above, both wide hidden layers of a perceptron with 256, 256 and 128 units, and Fashion-MNIST
 # ([Xiao et al., 2017](https://arxiv.org/abs/1708.07747)), which has the format of MNIST but photographs of clothes.
 
-# %% mystnb={"figure": {"name": "fig-settings", "caption": "The main numbers for every network and data set of the record. Dashed lines are the bars of claims B1, B2 and B6; in (d) it is no difference between the trained network and an untrained one that is given the same targets."}, "image": {"alt": "Four panels of dots with intervals, one row for each network and data set", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-settings", "caption": "The main numbers for every network and data set of the record. Dashed lines are the bars of three claims (B1, B2, B6); in (d) it is no difference between the trained network and an untrained one that is given the same targets."}, "image": {"alt": "Four panels of dots with intervals, one row for each network and data set", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.settings_side_by_side(record, names)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}

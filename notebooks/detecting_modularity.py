@@ -1098,7 +1098,7 @@ chapter.remark(
 #
 # *Local partitions.* A layer gets as many clusters as it has labels in the global partition. The published code for MLPs takes these numbers from input pixels instead, which is a slip.
 #
-# *Convolutions.* The kernel's weight is described as an L1 norm; the code takes a matrix norm. C6 gives both. The activation of a filter is our mean size over space, theirs a matrix norm.
+# *Convolutions.* The kernel's weight is described as an L1 norm; the code takes a matrix norm. The claim about filters (C6) gives both. The activation of a filter is our mean size over space, theirs a matrix norm.
 #
 # *Visualisation.* As Lucid does by default, but on grey images and with plain gradients: Lucid redirects gradients at a ReLU only where none gets through at all.
 #

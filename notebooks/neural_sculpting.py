@@ -617,7 +617,7 @@ chapter.remark(
 # ## All claims
 #
 # One row a claim: verdict, value and interval. Rules, published values and reasons are on [Claims](../book/claims.md); [How the rules changed](../book/changes.md) says which
-# rules were changed after the record was made. The picture of N19 is that of N6 and counts once.
+# rules were changed after the record was made. Two claims that are one picture (N6 and N19) count once.
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.lines()

@@ -517,7 +517,7 @@ chapter.remark(
     "The strongest L2 at which networks still learn comes close to dropout downstream. There the raw "
     f"measures reach {np.nanmean(downstream[:, strong_l2]):.2f} under it after {params['epochs']} epochs, and under the strongest dropout "
     f"{np.nanmean(downstream[:, strong]):.2f}; the paper has {min(at_l2):.2f} to {max(at_l2):.2f} for that L2. Which of the two comes first "
-    "turns on how long one trains, so U2 looks at longer training than this figure."
+    "turns on how long one trains, so the claim that dropout comes first (U2) is decided after longer training than this figure shows."
 )
 
 # %% [markdown]
@@ -609,8 +609,8 @@ chapter.boxes("U5", "U13", "U14")
 # %% [markdown]
 # ### Agreement at every strength
 #
-# [Figure ud-4](#fig-ud-4) averages over all settings, and nearly half of them are dropout; U18 says what equal weights for the
-# three regularisers give. [Figure ud-s5](#fig-ud-s5) takes the average apart.
+# [Figure ud-4](#fig-ud-4) averages over all settings, and nearly half of them are dropout; the claim about
+# downstream agreement (U18) says what equal weights for the three regularisers give. [Figure ud-s5](#fig-ud-s5) takes the average apart.
 
 # %% mystnb={"figure": {"name": "fig-ud-s5", "caption": "**Figure S5 of the paper.** Figure 4 for four strengths of each regulariser: similarity (upper row of a pair) and its difference to untrained networks (lower row) ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Follow the lower right block, upstream, from left to right. The n in the titles counts the runs that are left at this strength."}, "image": {"alt": "Twenty-four small eight by eight heat maps in six rows", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.agreement_by_strength(main)
@@ -791,7 +791,7 @@ beyond.regimes(main, early)
 # A penalty pulls at the weights in every step, also when the accuracy has long settled. So a claim about "the strongest L2 or L1" is a claim about
 # a moment, and four of the paper's claims are of this kind. [Figure ud-length](#fig-ud-length) asks each rule four times along the same training.
 
-# %% mystnb={"figure": {"name": "fig-ud-length", "caption": "What four rules say after several lengths of training ({glue:text}`dataset`). U2: by how much the best dropout raises modularity above the better of the best L2 and the best L1, for each measure. U8: share of weights near zero at the strongest L2 and L1. U22: agreement of downstream measures minus that of untrained networks, for raw against normalised ones and for two of one form. U23: agreement of downstream with upstream measures at the strongest L1. The words on top are the verdict after so many epochs. Read each panel from left to right: a verdict that changes belongs to the length, not to the regulariser."}, "image": {"alt": "Four panels of dots with intervals against the number of epochs, with a verdict above each column", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-ud-length", "caption": "What four rules say after several lengths of training ({glue:text}`dataset`). Dropout first (U2): by how much the best dropout raises modularity above the better of the best L2 and the best L1, for each measure. Small weights (U8): their share at the strongest L2 and L1. Form (U22): agreement of downstream measures minus that of untrained networks, for raw against normalised ones and for two of one form. Across (U23): agreement of downstream with upstream measures at the strongest L1. The words on top are the verdict after so many epochs. Read each panel from left to right: a verdict that changes belongs to the length, not to the regulariser."}, "image": {"alt": "Four panels of dots with intervals against the number of epochs, with a verdict above each column", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 length.verdicts_by_length(of.by_length())
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}

@@ -254,7 +254,7 @@ def verdicts_by_length(found: Mapping[int, Evidence]) -> Figure:
     peak.legend(handles=handles, **_BELOW)
     for ax, bar, (name, (label, verdict)) in zip(axes.flat, (0, 0.8, 0, 0.4), RULES.items(), strict=True):
         ax.axhline(bar, color=GREY, linewidth=1, zorder=0)
-        ax.set_ylabel(f"{name}: {label}")
+        ax.set_ylabel(f"{label} ({name})")
         ax.set_xlim(-0.5, len(found) - 0.5)
         ax.set_xticks(x, [str(epochs) for epochs in found])
         ax.grid(True, axis="y")
