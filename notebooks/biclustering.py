@@ -583,6 +583,7 @@ chapter.boxes("B15")
 # | Pixels | – | scaled to [0, 1] | |
 # | Layer value | – | after the ReLU, as in the ablation | |
 # | Baseline image | – | black | [Figure controls](#fig-controls) |
+# | Rule of DeepLIFT | – | rescale | RevealCancel in [Figure ways-to-cluster](#fig-ways-to-cluster) |
 # | Steps of path integrals | – | 50, as captum; doubled for a network where a sample's sum is off by more than 5 % | |
 # | Negative scores | – | set to zero before clustering | [Figure ways-to-cluster](#fig-ways-to-cluster) |
 # | Singular vectors | – | $\lceil \log_2 k \rceil$, as Dhillon | [Figure ways-to-cluster](#fig-ways-to-cluster) |
@@ -594,7 +595,7 @@ chapter.boxes("B15")
 # scikit-learn's function, called on a matrix with negative entries, shifts all entries until none is negative. That is likely what the
 # authors ran. It turns every zero into an edge.
 
-# %% mystnb={"figure": {"name": "fig-ways-to-cluster", "caption": "Other treatments of the same DeepLIFT matrix (blue, orange, yellow) and other clusterings of it (grey) ({glue:text}`dataset`). (a) Agreement with classes. (b) How much more positive mass the blocks hold than their area would; the dashed line is chance."}, "image": {"alt": "Dots with intervals for six ways to cluster, in two panels", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-ways-to-cluster", "caption": "Other treatments of the same DeepLIFT matrix (blue, orange, yellow) and other ways (grey): the RevealCancel rule of DeepLIFT, modules of highest bipartite modularity, and two of scikit-learn ({glue:text}`dataset`). (a) Agreement with classes. (b) How much more positive mass the blocks hold than their area would; the dashed line is chance."}, "image": {"alt": "Dots with intervals for eight ways to cluster, in two panels", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.ways_to_cluster(main)
 
 # %% mystnb={"figure": {"name": "fig-ways-to-remove", "caption": "Area under the ablation curve for other forms, orders, greedy scores and removed values ({glue:text}`dataset`). Lower means that the removal hurts more. Look at how far the blue dots move without any change in the network: the order of removal is a choice, too."}, "image": {"alt": "Dots with intervals for seventeen ways to remove units, in groups", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}

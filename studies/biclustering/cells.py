@@ -28,6 +28,7 @@ from modutils import attribution, coclustering, coherence, data, lesions, networ
 from modutils.coclustering import Coclustering
 from modutils.training import Execution
 from modutils.units import layer_activations
+from studies.biclustering import others
 
 STUDY = "biclustering"
 REGULARIZATION = {"cnn": "dropout", "mlp": "none"}
@@ -509,9 +510,14 @@ def _target_free(net: nn.Module, layer: str, images: torch.Tensor) -> np.ndarray
 
 
 def compare(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any]:
-    """Other ways to group units and samples of the same matrix, scored as co-clustering is (beyond the paper)."""
+    """Other ways to group units and samples of the same matrix, scored as co-clustering is (beyond the paper).
+
+    And co-clustering, in the paper's form, of the matrix by another rule of DeepLIFT.
+    """
     images, labels = data.load(dataset, "test")
-    positive = np.maximum(_matrix(network(dataset, model, seed), layer, images), 0)
+    net = network(dataset, model, seed)
+    matrix = _matrix(net, layer, images)
+    positive = np.maximum(matrix, 0)
     clusterings: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for form in ("paper", "unit"):
         found = _cluster(positive, K, form, seed)
@@ -532,14 +538,43 @@ def compare(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any
     of_row, of_column = linear_sum_assignment(-mass)
     paired = np.append(of_row[np.argsort(of_column)], -1)[column_labels]
     clusterings["checkerboard biclustering"] = (row_labels, paired)
-    found_all: dict[str, Any] = {}
-    for name, (rows_of, columns_of) in clusterings.items():
-        summary = coclustering.block_summary(positive, rows_of, columns_of, K)
-        found_all[name] = _label_scores(columns_of, labels.numpy()) | {
+    generator = np.random.default_rng(seed)
+    starts = [clusterings["co-clustering, paper"][1], *generator.integers(K, size=(RANDOM_ORDERS, columns.size))]
+    clusterings["bipartite modularity"] = others.bipartite_modules(positive, K, starts)
+
+    def scored(entries: np.ndarray, rows_of: np.ndarray, columns_of: np.ndarray) -> dict[str, float]:
+        summary = coclustering.block_summary(entries, rows_of, columns_of, K)
+        return _label_scores(columns_of, labels.numpy()) | {
             "mass_share": summary.mass_share,
             "area_share": summary.area_share,
+            "modularity": others.bipartite_modularity(entries, rows_of, columns_of),
         }
-    return found_all
+
+    revealed = _revealed(net, layer, images)
+    found = _cluster(revealed, K, "paper", seed)
+    rule = scored(np.maximum(revealed, 0), found.row_labels, found.column_labels) | {
+        "hoyer": coclustering.hoyer_sparsity(revealed),
+        "hoyer_rescale": coclustering.hoyer_sparsity(matrix),
+        "spearman": float(stats.spearmanr(_sampled(revealed, seed), _sampled(matrix, seed)).statistic),
+        "rows": float(adjusted_rand_score(found.row_labels, clusterings["co-clustering, paper"][0])),
+        "columns": float(adjusted_rand_score(found.column_labels, clusterings["co-clustering, paper"][1])),
+    }
+    return {name: scored(positive, *of) for name, of in clusterings.items()} | {"RevealCancel": rule}
+
+
+def _revealed(net: nn.Sequential, layer: str, images: torch.Tensor) -> np.ndarray:
+    """The matrix by the RevealCancel rule, units × samples: black image, predicted class minus the mean of all."""
+    names = [name for name, _ in net.named_children()]
+    above = nn.Sequential(*list(net.children())[names.index(layer) + 1 :])
+    logits = training.predict(net, images)
+    outputs = nn.functional.one_hot(logits.argmax(1), logits.shape[1]) - 1 / logits.shape[1]
+    values, baseline = (layer_activations(net, layer, own) for own in (images, torch.zeros_like(images[:1])))
+    return others.reveal_cancel(above, values, baseline, outputs).T.contiguous().numpy()
+
+
+def _sampled(matrix: np.ndarray, seed: int) -> np.ndarray:
+    """Some entries, drawn at random."""
+    return matrix.ravel()[np.random.default_rng(seed).choice(matrix.size, min(matrix.size, 200_000))]
 
 
 # --- ablation -----------------------------------------------------------------------------------------------

@@ -510,10 +510,11 @@ def ways_to_cluster(of: Setting) -> Figure:
     for form, label in _FORMS.items():
         path = ("describe", "methods", "deeplift", "forms", form)
         rows[label] = of.numbers(*path, "nmi"), _mass_ratio(of, *path)
-    for name in ("non-negative matrix factorization", "checkerboard biclustering"):
+    rows["RevealCancel rule"] = of.numbers("compare", "RevealCancel", "nmi"), _mass_ratio(of, "compare", "RevealCancel")
+    for name in ("bipartite modularity", "non-negative matrix factorization", "checkerboard biclustering"):
         label = name.replace("factorization", "factorisation")
         rows[label] = of.numbers("compare", name, "nmi"), _mass_ratio(of, "compare", name)
-    colors = [COLORS[0], COLORS[0], COLORS[1], COLORS[4], GREY, GREY]
+    colors = [COLORS[0], COLORS[0], COLORS[1], COLORS[4], *[GREY] * (len(rows) - 4)]
     labels = [label.replace(", ", ",\n", 1).replace("non-negative matrix ", "non-negative\nmatrix ") for label in rows]
     interval_dots(coherent, labels, [mean_interval(a) for a, _ in rows.values()], colors=colors)
     interval_dots(blocks, labels, [mean_interval(b) for _, b in rows.values()], colors=colors, reference=1)

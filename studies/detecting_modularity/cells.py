@@ -300,7 +300,10 @@ def _tested(subject: proxies.Subjects, values: list[np.ndarray], k: int, restart
 
 
 def penalised(*, dataset: str, strength: float, epochs: int, k: int, per_class: int, seed: int) -> dict[str, Any]:
-    """Train a small network with a penalty on its clusterability, and test its partitions like those of the others."""
+    """Train a small network with a penalty on its clusterability, and test its partitions like those of the others.
+
+    A copy is pruned afterwards, without the penalty.
+    """
     images, labels = penalty.images(dataset, "train")
     model = penalty.train(images, labels, strength=strength, epochs=epochs, seed=seed)
     test_images, test_labels = penalty.images(dataset, "test")
@@ -308,8 +311,14 @@ def penalised(*, dataset: str, strength: float, epochs: int, k: int, per_class: 
     effort = EFFORTS[dataset]
     subject = proxies.subjects(model, layers, test_images, test_labels, per_class, steps=effort.steps)
     weights = graphs.layer_weights(model)
+    pruned = copy.deepcopy(model)
+    training.prune(pruned, images, labels, epochs=epochs, batch_size=penalty.BATCH, seed=seed)
     return {
         "accuracy": training.accuracy(model, test_images, test_labels),
+        "pruned": {
+            "accuracy": training.accuracy(pruned, test_images, test_labels),
+            "weights": _cut(graphs.layer_weights(pruned), k, seed, effort.shuffles, effort.restarts),
+        },
         "eigenvalues": 1 - spectral.layered_embedding(weights, 16).eigenvalues,
         "weights": _cut(weights, k, seed, effort.shuffles, effort.restarts),
         **_tested(subject, activations(model, layers, images, seed=seed), k, effort.restarts, seed),

@@ -428,7 +428,7 @@ def search_gains(results: Results, dataset: str, params: Mapping[str, Any]) -> F
     left, right = upper.subplots(1, 2)
     for ax, x, y in (
         (left, joined["spectral"], joined["spectral_5000"][0]),
-        (right, joined["single_1000"][0], joined["spectral_1000"][0]),
+        (right, joined["single_1000"][0], joined["spectral_5000"][0]),
     ):
         low, high = 0.9 * min(x.min(), y.min()), 1.05 * max(x.max(), y.max())
         ax.plot([low, high], [low, high], color=GREY, linewidth=1, zorder=0)
@@ -439,7 +439,11 @@ def search_gains(results: Results, dataset: str, params: Mapping[str, Any]) -> F
         words = f"above: {100 * above:.0f}\u00a0%\nbelow: {100 * below:.0f}\u00a0%"
         ax.text(0.04, 0.96, words, transform=ax.transAxes, va="top", fontsize=10)
     left.set(title="spectral start, then steps", xlabel="Q, spectral start only", ylabel="Q*, with 5000 steps")
-    right.set(title="where 1000 steps start", xlabel="Q* from one module", ylabel="Q* from the spectral start")
+    right.set(
+        title="against a start from one module",
+        xlabel="Q*, 1000 steps from one module",
+        ylabel="Q*, spectral start and 5000",
+    )
 
     rows = {
         "spectral start only": "spectral",

@@ -84,8 +84,12 @@ def halves(*z: Any) -> dict[str, Any]:
 def penalty(ncut: Any, accuracy: Any) -> dict[str, Any]:
     """A penalty that changes n-cut 10 and accuracy 0.95 to these; z goes from −2 to +3."""
     each = np.broadcast(ncut, accuracy, np.zeros(3))
-    with_it = [{"weights": cut(float(low), 3.0), "accuracy": float(share)} for low, share, _ in each]
-    return {"penalised 0.0": {"weights": cut(10.0, -2.0), "accuracy": 0.95}, "penalised 0.1": with_it}
+    pruned = {"accuracy": 0.87}
+    with_it = [{"weights": cut(float(low), 3.0), "accuracy": float(share), "pruned": pruned} for low, share, _ in each]
+    return {
+        "penalised 0.0": {"weights": cut(10.0, -2.0), "accuracy": 0.95, "pruned": {"accuracy": 0.9}},
+        "penalised 0.1": with_it,
+    }
 
 
 def chosen(name: str) -> list[Cell]:
@@ -195,7 +199,12 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("C9", HOLDS, penalty(9.0, 0.952), "accuracy +0.20 points n-cut [-1.00, -1.00], n = 3; accuracy [0.20,"),
     ("C9", PART, penalty(9.0, 0.93), "accuracy -2.00 points"),
     ("C9", OPEN, penalty(9.0, (0.95, 0.93, 0.95)), "accuracy -0.67 points n-cut [-1.00, -1.00]"),
-    ("C9", OPEN, penalty((9.0, 9.0, 10.5), 0.952), "z goes from -2.0 to +3.0."),
+    (
+        "C9",
+        OPEN,
+        penalty((9.0, 9.0, 10.5), 0.952),
+        "z goes from -2.0 to +3.0. Of the same networks, pruned later, accuracy differs by -3.00 points",
+    ),
     ("C9", NOT, penalty(10.5, 0.96), "n-cut +0.50, accuracy +1.00 points"),
     ("C10", OPEN, c10(dropout_pruned=(10, -5, -50, (0.1, 0.2, 0.25))), "0.18."),
     ("C10", HOLDS, c10(dropout_pruned=(10, -5, (-20.2, -50, -100), (0.1, 0.11, 0.12))), "z -100 to -20, n = 12 netw"),
@@ -337,7 +346,12 @@ def test_what_is_not_recorded_is_not_testable(lost: str, whole: Path, tmp_path: 
 
 def test_a_single_seed_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in cells.plan("quick"):
-        values = {"train": {}, "cuts": cuts(), "pictures": {}, "penalised": {**cut(9.0, 1.0), "accuracy": 1.0}}
+        values = {
+            "train": {},
+            "cuts": cuts(),
+            "pictures": {},
+            "penalised": {**cut(9.0, 1.0), "accuracy": 1.0, "pruned": {"accuracy": 1.0}},
+        }
         records.write(cell, values.get(cell.stage, network()), {}, tmp_path)
     monkeypatch.setenv("MODUTILS_RESULTS", str(tmp_path))
     assert {verdict.verdict for verdict in STUDY.judge("quick")["digits"]} == {"not testable"}
