@@ -271,8 +271,8 @@ CASES: list[tuple[str, str, dict[str, Any], str]] = [
     ("M9", PART, m9(5, uniform=True), "weights/local 9e-03, activations/global 0.50"),
     ("M9", PART, m9(6, uniform=False), "importance 0.23, normalised range 0.23"),
     ("M9", PART, m9(5, uniform=False), "15 networks Share of random partitions with p"),
-    ("M10", HOLDS, m10(1, 1, 1, normalised_range=1, score=1), "spread 0.50 to 0.50 Fisher p, n = 3 networks"),
-    ("M10", PART, m10(1, 1, 1, normalised_range=1, score=4), "score 0.10 to 0.10; spread"),
+    ("M10", HOLDS, m10(1, 1, 1, normalised_range=1, score=1), "label entropy 0.50 to 0.50 Fisher p, n = 3 networks"),
+    ("M10", PART, m10(1, 1, 1, normalised_range=1, score=4), "score 0.10 to 0.10; entropy"),
     ("M10", PART, m10(1, 1, 4, score=1), "to 0.10; normalised range 0.50 to 0.50; score"),
     ("M10", NOT, m10(1, 1, 4, normalised_range=4, score=4), "partition that clustering finds: 0.50 to 0.50."),
 ]
