@@ -146,6 +146,18 @@ def results_folder() -> Path:
     return ROOT / "results"
 
 
+def check_scale(scale: str) -> None:
+    """Refuse a scale that no plan has.
+
+    Raises
+    ------
+    ValueError
+        Another one than ``quick`` and ``paper``.
+    """
+    if scale not in ("quick", "paper"):
+        raise ValueError(f"scale={scale!r} is unknown; choose 'quick' or 'paper'")
+
+
 def check_addresses(cells: Sequence[Cell]) -> None:
     """Refuse a plan in which two cells have one address.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from companion import cache
-from companion.records import Cell
+from companion.records import Cell, check_scale
 from modutils import planted
 from studies.bake_off import scores
 from studies.bake_off.methods import LAYERS, NAMES, Net, compete
@@ -190,8 +190,7 @@ def plan(scale: str) -> list[Cell]:
     ValueError
         An unknown scale.
     """
-    if scale not in ("quick", "paper"):
-        raise ValueError(f"scale={scale!r} is unknown; choose 'quick' or 'paper'")
+    check_scale(scale)
     if scale == "quick":
         chosen = [("aligned", 0.3), ("aligned", 1.0), ("rescaled", 0.3)]
         chosen += [(family, delta) for family in ("crossed", "columns") for delta in (0.1, 0.5)]

@@ -23,7 +23,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import nn
 
 from companion import cache
-from companion.records import Cell
+from companion.records import Cell, check_scale
 from modutils import attribution, coclustering, coherence, data, lesions, networks, statistics, training
 from modutils.coclustering import Coclustering
 from modutils.training import Execution
@@ -762,8 +762,7 @@ def plan(scale: str) -> list[Cell]:
     ValueError
         An unknown scale.
     """
-    if scale not in ("quick", "paper"):
-        raise ValueError(f"scale={scale!r} is unknown; choose 'quick' or 'paper'")
+    check_scale(scale)
     quick = scale == "quick"
     main = ["digits"] if quick else ["mnist", "fashion-mnist"]
     activations = ["relu", "tanh"] if quick else list(networks.ACTIVATIONS)

@@ -18,7 +18,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor, nn
 
 from companion import cache
-from companion.records import Cell
+from companion.records import Cell, check_scale
 from modutils import data, graphs, spectral, stacked, training, visualization
 from modutils.stacked import Stack
 from modutils.training import Execution
@@ -418,8 +418,7 @@ def plan(scale: str) -> list[Cell]:
     ValueError
         An unknown scale.
     """
-    if scale not in ("quick", "paper"):
-        raise ValueError(f"scale={scale!r} is unknown; choose 'quick' or 'paper'")
+    check_scale(scale)
     quick = scale == "quick"
     datasets = ("digits",) if quick else ("mnist", "fashion-mnist")
     seeds, fewer = (range(1), range(1)) if quick else (range(SEEDS), range(FEWER_SEEDS))

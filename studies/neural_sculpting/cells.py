@@ -17,7 +17,7 @@ import torch
 
 from companion import cache
 from companion.published import table
-from companion.records import Cell
+from companion.records import Cell, check_scale
 from modutils import hierarchy, sculpting, tasks
 from modutils.sculpting import Network, Sculpted, Training
 from modutils.training import Execution
@@ -288,8 +288,7 @@ def plan(scale: str) -> list[Cell]:
     ValueError
         An unknown scale.
     """
-    if scale not in ("quick", "paper"):
-        raise ValueError(f"scale={scale!r} is unknown; choose 'quick' or 'paper'")
+    check_scale(scale)
     overlaps = [f"overlap-{overlap}" for overlap in range(5)]
     graded = (*((task, tasks.OUTPUTS[task][0]) for task in EXEMPLARS), ("reused", 2))
     cells: list[Cell] = []

@@ -19,7 +19,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
 from companion import cache
-from companion.records import Cell
+from companion.records import Cell, check_scale
 from modutils import agreement, data, modularity, similarity, stacked
 from modutils.similarity import Similarity
 from modutils.stacked import Stack
@@ -510,8 +510,7 @@ def plan(scale: str) -> list[Cell]:
     ValueError
         An unknown scale.
     """
-    if scale not in ("quick", "paper"):
-        raise ValueError(f"scale={scale!r} is unknown; choose 'quick' or 'paper'")
+    check_scale(scale)
     cells: list[Cell] = []
 
     def add(stage: str, dataset: str, params: dict[str, Any], seeds: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from companion import cache
-from companion.records import Cell
+from companion.records import Cell, check_scale
 from modutils import (
     agreement,
     attribution,
@@ -206,7 +206,6 @@ def plan(scale: str) -> list[Cell]:
     ValueError
         An unknown scale.
     """
-    if scale not in ("quick", "paper"):
-        raise ValueError(f"scale={scale!r} is unknown; choose 'quick' or 'paper'")
+    check_scale(scale)
     dataset, seeds = ("digits", 1) if scale == "quick" else ("cifar10", SEEDS)
     return [Cell(STUDY, "modules", {"dataset": dataset, "seed": seed}) for seed in range(seeds)]

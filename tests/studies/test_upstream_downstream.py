@@ -209,7 +209,7 @@ def test_the_main_claim_follows_the_effect(found: runs.Runs, effect: float, firs
 
 
 def test_rules_on_strong_penalties_look_at_the_longest_training(found: runs.Runs, tmp_path: Path) -> None:
-    found = replace(found, values=found.values | {"test_accuracy": np.full(found["test_accuracy"].shape, 0.95)})
+    found = replace(found, values={**found.values, "test_accuracy": np.full(found["test_accuracy"].shape, 0.95)})
     params = cells.FOLLOW | {"hidden": found.params["hidden"]}
     plan = [Cell(cells.STUDY, "follow", {"dataset": "digits", **params, "seed": seed}) for seed in range(3)]
     grid = cells.settings("followed")
@@ -238,7 +238,7 @@ def test_rules_on_strong_penalties_look_at_the_longest_training(found: runs.Runs
     assert "after 250 epochs 0 of 8, after 500 epochs 8 of 8" in DECIDE["U2"](own).why
     assert DECIDE["U8"](own).verdict == "holds"
     assert "after 250 epochs L2 0.50 and L1 0.50, after 500 epochs L2 0.90 and L1 0.90" in DECIDE["U8"](own).why
-    other = replace(found, params=found.params | {"regime": "early stopping"})
+    other = replace(found, params={**found.params, "regime": "early stopping"})
     assert Evidence(Results(plan, tmp_path), other).by_length() == {}
     alone = Evidence(Results([], tmp_path), found)
     assert alone.at_length() is alone
