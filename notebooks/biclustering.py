@@ -652,6 +652,12 @@ the axes, and their intervals not as those over seeds, of which there are {glue:
 HTML(grid.effects(record))
 
 # %% [markdown]
+# The network of the paper's example is trained with dropout. [Figure regularization](#fig-regularization) leaves it out, or takes weight decay instead.
+
+# %% mystnb={"figure": {"name": "fig-regularization", "caption": "The layer of the paper in networks that are trained with dropout, with weight decay, or with neither. (a) Sparsity of the matrix. (b) Agreement of sample clusters with the predicted class, minus that of the untrained network with the same classes. (c) Area under the ablation curve, by module minus greedy: above 0, greedy removal hurts more."}, "image": {"alt": "Three panels of dots with intervals, one row for each way to train", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+grid.regularization(record)
+
+# %% [markdown]
 # The rule of DeepLIFT needs care with smooth activations: the multiplier is the slope between baseline and image, whatever the
 # function. The implementation here takes any elementwise function, which is why the grid can hold GELU.
 #

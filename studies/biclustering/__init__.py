@@ -17,6 +17,7 @@ STUDY = Study(
         "pictures": "what figures 1 to 3 show",
         "compare": "other clusterings",
         "extend": "extension grid",
+        "regularize": "without dropout",
     },
     trials=trials.TRIALS,
 )

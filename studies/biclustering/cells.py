@@ -676,9 +676,21 @@ def _curves(
 
 def extend(*, dataset: str, model: str, layer: str, activation: str, seed: int) -> dict[str, Any]:
     """One cell of the extension grid: the main numbers for another layer, activation, model or data set."""
-    images, labels = data.load(dataset, "test")
     net = network(dataset, model, seed, activation=activation)
     blank = network(dataset, model, seed, activation=activation, trained=False)
+    return _main_numbers(net, blank, dataset, model, layer, seed)
+
+
+def regularize(*, dataset: str, regularization: str, seed: int) -> dict[str, Any]:
+    """The same for the paper's layer when the CNN is trained without dropout, or with weight decay instead."""
+    setting = (dataset, "cnn", "relu", regularization, seed)
+    return _main_numbers(_trained(*setting)[0], _untrained(*setting), dataset, "cnn", "act2", seed)
+
+
+def _main_numbers(
+    net: nn.Sequential, blank: nn.Sequential, dataset: str, model: str, layer: str, seed: int
+) -> dict[str, Any]:
+    images, labels = data.load(dataset, "test")
     predicted = training.predict(net, images).argmax(1)
     matrix = _matrix(net, layer, images)
     found = _cluster(matrix, K, "paper", seed)
@@ -737,12 +749,13 @@ def untrained_values(stage: str, params: Mapping[str, Any], name: str) -> bool:
 def networks_of(stage: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Parameters of the cells that train the networks behind a cell."""
     # In the order of the stage `train`: a label, and so an address, is in the order of the parameters.
+    model = params.get("model", "cnn")
     return [
         {
             "dataset": params["dataset"],
-            "model": params["model"],
+            "model": model,
             "activation": params.get("activation", "relu"),
-            "regularization": params.get("regularization", REGULARIZATION[params["model"]]),
+            "regularization": params.get("regularization", REGULARIZATION[model]),
             "seed": params["seed"],
         }
     ]
@@ -774,8 +787,8 @@ def plan(scale: str) -> list[Cell]:
         if cell not in cells:
             cells.append(cell)
 
-    def add_training(dataset: str, model: str, activation: str, seed: int) -> None:
-        setting = {"activation": activation, "regularization": REGULARIZATION[model]}
+    def add_training(dataset: str, model: str, activation: str, seed: int, regularization: str | None = None) -> None:
+        setting = {"activation": activation, "regularization": regularization or REGULARIZATION[model]}
         add("train", dataset=dataset, model=model, **setting, seed=seed)
 
     for dataset in main:
@@ -801,4 +814,7 @@ def plan(scale: str) -> list[Cell]:
                     for layer in ("act1", "act2", "act3"):
                         params = {"model": model, "layer": layer, "activation": activation}
                         add("extend", dataset=dataset, **params, seed=seed)
+            for regularization in ("weight_decay", "none"):
+                add_training(dataset, "cnn", "relu", seed, regularization)
+                add("regularize", dataset=dataset, regularization=regularization, seed=seed)
     return cells

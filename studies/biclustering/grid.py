@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from companion import records, reports
 from companion.records import RecordError, Results
 from companion.reports import DATASETS
-from modutils.plotting import DIVERGING, WIDTH, figure, heat_table, letters, note
+from modutils.plotting import COLORS, DIVERGING, WIDTH, figure, heat_table, interval_dots, letters, note
 from modutils.statistics import mean_interval
 from studies.biclustering import cells
 from studies.biclustering.figures import ACTIVATIONS, LAYERS
@@ -121,6 +121,37 @@ def grid_of_tests(results: Results) -> Figure:
             ("area, by module − random units", *_RANDOM, "{:+.2f}", DIVERGING),
             ("neighbours in one module: standard deviations above chance", _NEIGHBOURS, None, "{:.0f}", "Blues"),
         ],
+    )
+
+
+@figure
+def regularization(results: Results) -> Figure:
+    """The paper's layer when its network is trained with dropout, with weight decay, or with neither."""
+    datasets = list(dict.fromkeys(cell.params["dataset"] for cell in results.cells if cell.stage == "regularize"))
+    ways = {
+        "dropout": ("extend", {"model": "cnn", "layer": "act2", "activation": "relu"}),
+        "weight decay": ("regularize", {"regularization": "weight_decay"}),
+        "neither": ("regularize", {"regularization": "none"}),
+    }
+    rows = {
+        (dataset, way): [record.values for _, record in results.recorded(stage, dataset=dataset, **where)]
+        for dataset in datasets
+        for way, (stage, where) in ways.items()
+    }
+    counts = {way: sorted({len(rows[dataset, way]) for dataset in datasets}) for way in ways}
+    rows = {name: found for name, found in rows.items() if found}
+    measures = {name: paths for name, paths in _MEASURES.items() if name != "area, by module − random"}
+    made, axes = plt.subplots(1, len(measures), figsize=(WIDTH, 1.6 + 0.34 * len(rows)), sharey=True)
+    labels = [f"{DATASETS[dataset]},\n{way}" if len(datasets) > 1 else way for dataset, way in rows]
+    colors = [COLORS[list(ways).index(way)] for _, way in rows]
+    for ax, (title, (path, minus)) in zip(axes, measures.items(), strict=True):
+        values = [[_at(one, path) - (_at(one, minus) if minus else 0) for one in found] for found in rows.values()]
+        interval_dots(ax, labels, [mean_interval(own) for own in values], colors=colors, reference=0 if minus else None)
+        ax.set_xlabel(title.replace(", ", ",\n"), fontsize=9)
+    letters(axes)
+    seeds = ", ".join(f"{way} {'–'.join(str(count) for count in own)}" for way, own in counts.items())
+    return note(
+        made, f"CNN, layer conv2, ReLU, k = {cells.K}; training seeds: {seeds}; bars: 95\u00a0% intervals over seeds."
     )
 
 
