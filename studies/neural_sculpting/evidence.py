@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,11 +76,20 @@ def pictured(results: Results, picture: Picture) -> list[Found]:
     return networks(results, picture.task, picture.outputs, width=picture.width, layers=picture.layers)
 
 
+@lru_cache(maxsize=1)
+def _values(cell: Cell, folder: Path) -> Mapping[str, Any]:
+    """A record's values; all shapes of a record are looked at in turn."""
+    return records.read(cell, folder).values
+
+
+_task = cache(lambda name, outputs: tasks.load(name, outputs=outputs))
+
+
 @cache
 def _detected(params: str, width: int, layers: int, folder: Path) -> Found:
     cell = Cell(cells.STUDY, "boolean", json.loads(params))
-    values = records.read(cell, folder).values[f"{width}x{layers}"]
-    task = tasks.load(cell.params["task"], outputs=cell.params["outputs"])
+    values = _values(cell, folder)[f"{width}x{layers}"]
+    task = _task(cell.params["task"], cell.params["outputs"])
     masks = cells.unflat(values["masks"][0], values["sizes"])
     labels = hierarchy.detect_modules(masks)
     known: dict[bytes, dict[str, bool]] = {}  # two of three tied runs end in the masks of another
