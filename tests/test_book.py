@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup, Tag
 
 import modules_book
 import scoreboard
-from companion import study
+from companion import records, study
 from companion.claims import VERDICTS, Verdict
 from conftest import CHAPTERS, ROOT
 
@@ -276,6 +276,17 @@ def test_changed_rules_are_shown_with_both_verdicts() -> None:
     text = "\n".join(modules_book.changes_markdown(modules_book.verdicts()))
     assert '**<a href="claims.html#claim-b13">B13</a>: holds / holds → not testable / not testable**' in text
     assert "**N19: holds → no row of its own**" in text
+
+
+def test_the_record_is_counted_stage_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = study.load("your_own_network").plan("paper")
+    (stage,) = {cell.stage for cell in plan}
+    records.write(plan[0], {"a": 1}, {}, tmp_path)
+    monkeypatch.setenv("MODUTILS_RESULTS", str(tmp_path))
+    row = modules_book.record_markdown()[-1]
+    assert f"1 of {len(plan)}" in row
+    assert study.load("your_own_network").stages[stage] in row
+    assert "current" in row
 
 
 def test_status_page_says_how_each_chapter_was_made(html: Path) -> None:

@@ -23,7 +23,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util.docutils import ReferenceRole, SphinxDirective
 
 import scoreboard
-from companion import records, reports, study
+from companion import records, reports, study, witness
 from companion.claims import Verdict, as_csv, as_json
 from companion.execution import find_executed
 from companion.records import results_folder
@@ -99,6 +99,23 @@ def status_markdown() -> list[str]:
             f"- Versions: {_text(', '.join(f'{name} {version}' for name, version in versions.items()))}",
         ]
     return [*_table(("Chapter", "Executed", "Duration", "Commit"), rows), *details]
+
+
+def record_markdown() -> list[str]:
+    """For every stage of every study how much of the plan is recorded, and by which code."""
+    rows = []
+    for name in scoreboard.in_chapter_order([own for own in study.names() if own not in studies_without_record()]):
+        own = study.load(name)
+        for stage in witness.status(own.plan("paper"), results_folder()):
+            rows.append(
+                (
+                    _text(_title(name)),
+                    _text(own.stages[stage.stage]),
+                    f"{stage.recorded} of {stage.planned}",
+                    stage.state if stage.recorded else "–",
+                )
+            )
+    return _table(("Chapter", "Piece of work", "Recorded", "By the present code"), rows)
 
 
 @cache
@@ -196,6 +213,13 @@ class StatusTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         return _parse(self, status_markdown())
+
+
+class RecordTable(SphinxDirective):
+    """``{record-table}``: see `record_markdown`."""
+
+    def run(self) -> list[nodes.Node]:
+        return _parse(self, record_markdown())
 
 
 class ScalingTable(SphinxDirective):
@@ -375,6 +399,7 @@ def _accessible(app: Sphinx, page: str, template: str, context: dict[str, Any], 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the style sheet and the math script."""
     app.add_directive("status-table", StatusTable)
+    app.add_directive("record-table", RecordTable)
     app.add_directive("scaling-table", ScalingTable)
     app.add_directive("claims-table", ClaimsTable)
     app.add_directive("scoreboard", Scoreboard)
