@@ -73,7 +73,7 @@ from IPython.display import HTML, Markdown
 
 from companion import reports
 from modutils import plotting
-from studies.detecting_modularity import cells, cut_figures, drawing, figures
+from studies.detecting_modularity import cells, cluster_figures, cut_figures, drawing, figures
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
@@ -830,7 +830,7 @@ chapter.boxes("C10")
 # Before importance, a look at the partitions themselves. Clusters may follow the layers. A cluster that holds a whole layer gives no sub-cluster to test, because no random set of the layer is different.
 
 # %% mystnb={"figure": {"name": "fig-dm-composition", "caption": "Weights/global with k = 16. Top: for one network of each group, the units of each layer by cluster (colours are clusters). Bottom: sub-clusters per hidden layer that are tested, mean over seeds. Look for layers that one colour fills."}, "image": {"alt": "Stacked bars of clusters by layer for several networks, and a table of numbers of sub-clusters", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
-figures.composition(first)
+cluster_figures.composition(first)
 
 # %% [markdown]
 # ### Importance and coherence
@@ -904,10 +904,10 @@ chapter.remark(
 )
 
 # %% mystnb={"figure": {"name": "fig-dm-classes", "caption": "One pruned network ({glue:text}`dataset`): accuracy that each lesion costs, class by class, in percentage points. Rows are sub-clusters (hidden layer, number of units). Look for rows with one dark cell: those would be coherent by class."}, "image": {"alt": "Table of accuracy drops with sub-clusters in rows and classes in columns", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
-figures.classes(first)
+cluster_figures.classes(first)
 
 # %% mystnb={"figure": {"name": "fig-dm-pictures", "caption": "Images that drive sub-clusters as far as they go (upper rows) and random sets of as many units of the same layer (lower rows), with the score per unit; weights/global, one plain network ({glue:text}`dataset`). Try to tell the upper rows from the lower ones."}, "image": {"alt": "Rows of abstract grey images made by optimisation, with a score above each", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
-figures.pictures(first)
+cluster_figures.pictures(first)
 
 # %% [markdown]
 # ### A small CNN
