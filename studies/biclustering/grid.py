@@ -82,7 +82,7 @@ def _grid_figure(
     ):
         for dataset, lane, filled in zip(datasets, _LANES, (True, False), strict=False):
             own = [column for column, (name, _) in enumerate(columns) if name == dataset]
-            places, values = np.arange(len(rows)) + lane, table[np.ix_(rows, own)]
+            places, values = np.arange(len(rows)) + lane, table[rows][:, own]
             ax.hlines(places, values.min(axis=1), values.max(axis=1), color="#cccccc", linewidth=1)
             for column, dots in zip(own, values.T, strict=True):
                 color, marker = _LOOKS[columns[column][1]]

@@ -498,7 +498,7 @@ def effective_numbers(runs: Runs) -> Figure:
 
 
 #: Pairs of measures that the claims on Figure S5 are about, with colour and dashes.
-_PAIRS: dict[str, tuple[list[tuple[int, int]], str, str]] = {
+_PAIRS: dict[str, tuple[list[tuple[int, int]], str, Any]] = {
     "upstream, covariance with i-sens": (KIND_OF_INFORMATION["upstream"], UP, "-"),
     "downstream, hess with o-sens, one form": ([(0, 2), (1, 3)], DOWN, "-"),
     "downstream, raw with normalised": (NORMALISATION["downstream"], DOWN, "--"),
@@ -532,7 +532,7 @@ def agreement_by_strength(runs: Runs) -> Figure:
             ax.set_xlim(10**-5.6)
             ax.minorticks_off()
         ax.axvline(strength, color=GREY, linewidth=1, linestyle=":", zorder=0)
-        ax.set(xlabel=strength_name(kind), ylim=(0.2, 1))
+        ax.set_xlabel(strength_name(kind))
         ax.grid(True, axis="y")
         mean = average(similarity[:, place], axis=(0, 1))
         off = np.where(np.eye(len(mean), dtype=bool), np.nan, mean - fresh.mean((0, 1)))
