@@ -576,7 +576,7 @@ chapter.boxes("U11", "U12", "U8", "U9")
 #
 # [Figure ud-s2](#fig-ud-s2) is Figure S2, on a random 5 % of all matrices. We add what the paper could not see: how much is still missing.
 
-# %% mystnb={"figure": {"name": "fig-ud-s2", "caption": "**Figure S2 of the paper**, and more. (a) Modularity after the Monte Carlo steps against that of the spectral start. (b) After 1000 steps from the spectral start against 1000 steps from one module. (c) How far searches of different effort stay below the best found ({glue:text}`dataset`, {glue:text}`epochs` epochs). Compare (c) with the differences of {numref}`fig-ud-3-bottom` that you care about."}, "image": {"alt": "Two scatter plots with a diagonal, most dots above it, and six rows of dots with intervals, one a search", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-ud-s2", "caption": "**Figure S2 of the paper**, and more. (a) Modularity after the Monte Carlo steps against that of the spectral start. (b) After 1000 steps from the spectral start against 1000 steps from one module. (c) How far searches of different effort stay below the best found ({glue:text}`dataset`, {glue:text}`epochs` epochs). Compare (c) with the differences of {numref}`fig-ud-3-bottom` that you care about."}, "image": {"alt": "Two scatter plots around a diagonal, and a row of dots for six searches", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.search_gains(record, dataset, params)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
