@@ -560,7 +560,8 @@ def agreement_by_strength(runs: Runs) -> Figure:
 
 
 def _nearest(runs: Runs, kind: str, strength: float) -> int:
-    """Column of the network of a regulariser whose strength is nearest, for the penalties in log."""
+    """Column of the setting of a regulariser whose strength is nearest, for the penalties in log, and that is kept."""
     scale = np.asarray if kind == "dropout" else np.log10
     own = [index for index, setting in enumerate(runs.settings) if setting.kind == kind]
-    return min(own, key=lambda index: abs(scale(runs.settings[index].strength) - scale(strength)))
+    kept = [index for index in own if runs.kept[:, index].any()] or own
+    return min(kept, key=lambda index: abs(scale(runs.settings[index].strength) - scale(strength)))
