@@ -378,7 +378,7 @@ The networks reach {glue:text}`mean-accuracy:.2f` % test accuracy on average, th
 # [Figure 1a](#fig-1a) is the paper's Figure 1a, the matrix as it comes. [Figure 1b](#fig-1b) is Figure 1b, the same matrix with units and
 # samples sorted by their module out of ten.
 
-# %% mystnb={"figure": {"name": "fig-1a", "caption": "**Figure 1a of the paper.** The neuron\u2013sample matrix ({glue:text}`dataset`). Rows are units in the order of the layer (channel after channel), columns are test images as they come. Look for how much is white: white is zero. The thumbnail averages neighbouring entries, so the true matrix is emptier than it looks. The two halves of MNIST's test set come from different writers: a step in the middle would show it."}, "image": {"alt": "Matrix of 1600 units by 10000 images, mostly white with scattered red and blue", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-1a", "caption": "**Figure 1a of the paper.** The neuron\u2013sample matrix ({glue:text}`dataset`). Rows are units in the order of the layer (channel after channel), columns are test images as they come. Look for how much is white: white is zero. The thumbnail averages neighbouring entries, so the true matrix is emptier than it looks. The two halves of MNIST's test set come from different writers: a step in the middle would show it."}, "image": {"alt": "Matrix of units by images, pale, with thin red stripes along its rows", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.matrix(main)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
@@ -396,7 +396,7 @@ chapter.boxes("B2")
 # The paper shows a histogram of all scores, and one of the scores inside one block. One block is little to go by, so
 # [Figure 2-all](#fig-2-all) adds the others.
 
-# %% mystnb={"figure": {"name": "fig-2", "caption": "**Figure 2 of the paper.** Scores in the whole matrix (a) and in one block (b) ({glue:text}`dataset`). Look at where the mass lies relative to the black line at zero. The vertical axis is logarithmic; on a linear one the bar at zero hides all else."}, "image": {"alt": "Two histograms of scores, the upper one peaked at zero with two tails, the lower one on the positive side", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-2", "caption": "**Figure 2 of the paper.** Scores in the whole matrix (a) and in one block (b) ({glue:text}`dataset`). Look at where the mass lies relative to the black line at zero. The vertical axis is logarithmic; on a linear one the bar at zero hides all else."}, "image": {"alt": "Two histograms of scores, the upper one peaked at zero with two tails, the lower one mostly on the positive side", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.scores(main)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
@@ -502,7 +502,7 @@ pixels and target-free scores is the layer's own doing.
 # spatial relation, neither by channel nor by position. An eye is a poor test for this, so we shuffle: if place did not matter,
 # the same statistic would come out as large after the units have been permuted.
 
-# %% mystnb={"figure": {"name": "fig-places", "caption": "Where the units of the modules sit ({glue:text}`dataset`). (a) For each module, units per position over those expected if they were spread evenly; white is even. (b) The module number of every unit in the first channels; \u2013 is unassigned. (c) Five tests in standard deviations of their null; the grey strip is \u00b12."}, "image": {"alt": "Ten small heat maps of positions, sixteen channels with module numbers, and five dots far from zero or not", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-places", "caption": "Where the units of the modules sit ({glue:text}`dataset`). (a) For each module, units per position over those expected if they were spread evenly; white is even. (b) The module number of every unit in the first channels; \u2013 is unassigned. (c) Five tests in standard deviations of their null; the grey strip is \u00b12."}, "image": {"alt": "Ten small heat maps of positions, sixteen channels with module numbers, and five dots with intervals beside a strip around zero", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.places(main)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
@@ -630,14 +630,15 @@ figures.removal(last)
 say(r"""
 The paper ends with its limitation: it has not tested "different layers, different activation function, different models
 trained on more diverse datasets", and calls such an investigation necessary. Here is a first one: three layers, five activation
-functions, two models and two data sets, {glue:text}`grid-seeds` training seeds each. [Figure grid-modules](#fig-grid-modules) asks what
+functions, two models and two data sets. Training seeds of each: {glue:text}`grid-seeds`, so small differences may be chance;
+[Figure settings](#fig-settings) shows for some of these networks how far seeds differ. [Figure grid-modules](#fig-grid-modules) asks what
 the modules look like, [Figure grid-tests](#fig-grid-tests) what they do.
 """)
 
-# %% mystnb={"figure": {"name": "fig-grid-modules", "caption": "The grid, part one: what modules look like. (a) Sparsity. (b) Strength of the blocks. (c) Agreement of sample clusters with the predicted classes. (d) The same minus the agreement that an untrained network reaches when it is given these classes as targets: red means that training adds agreement, white that it adds nothing, blue that the untrained network has more."}, "image": {"alt": "Four heat tables of layers by data sets and activation functions", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-grid-modules", "caption": "The grid, part one: what modules look like. A row is a layer, a mark an activation function, filled or hollow by data set. (a) Sparsity. (b) Strength of the blocks. (c) Agreement of sample clusters with the predicted classes. (d) The same minus the agreement that an untrained network reaches when it is given these classes as targets: right of the line training adds agreement, left of it the untrained network has more. Look where ReLU, the function of all figures above, stands among the others, and how far rows and data sets differ."}, "image": {"alt": "Four panels of marks with a row for each of six layers; five kinds of marks for activation functions, filled and hollow for two data sets", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 grid.grid_of_modules(record)
 
-# %% mystnb={"figure": {"name": "fig-grid-tests", "caption": "The grid, part two: what modules do. (a) Area under the ablation curve, by module minus greedy: red means that greedy removal hurts more. (b) The same minus random removal: blue means that modules hurt more. (c) Neighbouring units in one module, in standard deviations above chance, for layers that have places."}, "image": {"alt": "Three heat tables of layers by data sets and activation functions", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-grid-tests", "caption": "The grid, part two: what modules do. Rows and marks as in {numref}`fig-grid-modules`. (a) Area under the ablation curve, by module minus greedy: right of the line greedy removal hurts more. (b) The same minus random removal: left of the line modules hurt more. (c) Neighbouring units in one module, in standard deviations above chance, for layers that have places."}, "image": {"alt": "Three panels of marks with a row for each layer, filled and hollow for two data sets; nearly all marks of the first lie right of its line, of the second left", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 grid.grid_of_tests(record)
 
 # %% jupyter={"source_hidden": true} tags=["remove-input"]

@@ -73,7 +73,7 @@ from IPython.display import HTML, Markdown
 
 from companion import reports
 from modutils import plotting
-from studies.detecting_modularity import cells, cut_figures, drawing, figures
+from studies.detecting_modularity import cells, cluster_figures, cut_figures, drawing, figures
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
 plan = cells.plan(scale)
@@ -768,7 +768,7 @@ cut_figures.ncuts(of)
 # a ReLU network does, but the graph changes. ([The bake-off](bake_off.py) does so to networks whose modules are known.) So we also scale the incoming weights of every unit to one length first. And in a pruned network the shuffles move zeros about. So we also shuffle only the weights
 # that are left, which keeps the pattern of who is joined to whom.
 
-# %% mystnb={"figure": {"name": "fig-dm-z", "caption": "N-cut minus mean of its shuffles, in their standard deviations (the axis is linear near 0 and logarithmic further out). Dots: one network each. Diamonds: published. Small marks: after scaling every unit, and with shuffles that keep the pattern of zeros. Look whether the small marks stay on the side of the dots: if not, the finding depends on a choice that the function of the network does not."}, "image": {"alt": "Rows of dots on an axis of z scores with published diamonds and smaller marks", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-dm-z", "caption": "N-cut minus mean of its shuffles, in their standard deviations (the axis is linear near 0 and logarithmic further out). Dots: one network each. Diamonds: published. Triangles: after scaling every unit; squares: with shuffles that keep the pattern of zeros. Look whether triangles and squares stay on the side of the dots: if not, the finding depends on a choice that the function of the network does not."}, "image": {"alt": "Rows of dots, squares and triangles on an axis of z scores, with published values as diamonds", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 cut_figures.z_scores(of)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
@@ -816,7 +816,7 @@ chapter.boxes("C5", "C6", "C8")
 # Now the other kind of edge. Two hidden units are joined by the square of the correlation between the ranks of their values before the ReLU, over 5000 training images. All pairs of hidden units have an edge, also within a layer and
 # between distant layers. The yardstick is the same graph with its edges permuted.
 
-# %% mystnb={"figure": {"name": "fig-dm-activations", "caption": "(a) N-cuts of activation graphs (dots) beside those of permuted edges (grey), k = 12. (b) How much the partition agrees with that of the weights: normalised mutual information, 0 = not at all, 1 = the same. Look how far the two scales of (a) are apart, and how near (b) is to 0."}, "image": {"alt": "Rows of dots far from grey bars, and rows of small values of mutual information", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-dm-activations", "caption": "Left: n-cuts of activation graphs (dots) beside those of permuted edges (grey), k = 12. Right: how much the partition agrees with that of the weights: normalised mutual information, 0 = not at all, 1 = the same. Look how far dots and grey marks are apart on the left, and how near to 0 the dots are on the right."}, "image": {"alt": "Rows of dots far from grey bars, and rows of small values of mutual information", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 cut_figures.activation_cuts(of)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
@@ -829,27 +829,27 @@ chapter.boxes("C10")
 #
 # Before importance, a look at the partitions themselves. Clusters may follow the layers. A cluster that holds a whole layer gives no sub-cluster to test, because no random set of the layer is different.
 
-# %% mystnb={"figure": {"name": "fig-dm-composition", "caption": "Weights/global with k = 16. Top: for one network of each group, the units of each layer by cluster (colours are clusters). Bottom: sub-clusters per hidden layer that are tested, mean over seeds. Look for layers that one colour fills."}, "image": {"alt": "Stacked bars of clusters by layer for several networks, and a table of numbers of sub-clusters", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
-figures.composition(first)
+# %% mystnb={"figure": {"name": "fig-dm-composition", "caption": "Weights/global with k = 16. Top: for one network of each group, the units of each layer by cluster; each part of a bar is a cluster, coloured by the mean layer of its units. Bottom: sub-clusters per hidden layer that are tested, mean over seeds. Look for layers that one part fills, and for parts in the colour of another layer: those clusters run through several."}, "image": {"alt": "Stacked bars of clusters by layer for three networks, and below them bars of the number of sub-clusters", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+cluster_figures.composition(first)
 
 # %% [markdown]
 # ### Importance and coherence
 #
-# [Figure dm-p](#fig-dm-p) is the main result. For every network and each of its four partitions, all sub-clusters are compared with 19 random sets each, and the p-values are combined into one.
+# [Figure dm-p](#fig-dm-p) is the main result. For every network and each of its four partitions, all sub-clusters are compared with 19 random sets each, and the p-values are combined into one. Partitions come from weights or from activations, and are of the whole network or of one layer at a time.
 
-# %% mystnb={"figure": {"name": "fig-dm-p", "caption": "Fisher's combined p-value of each network (dots), on a scale on which evidence grows to the right; the line is at 0.05. Columns: importance of lesions, class-wise range as published, score and entropy of feature visualisation. Colours: partitions. Grey marks: a random partition of the same network, tested in the same way. Tan spans: published. Look at untrained networks first: what is significant there is not learned."}, "image": {"alt": "Grid of panels with rows for groups of networks and columns for four statistics, dots on an axis of p-values", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-dm-p", "caption": "Fisher's combined p-value over the sub-clusters of a network, on a scale on which evidence grows to the right; the dashed line is at 0.05. Above: clusters of the weights, below: of the activations. Columns: importance of lesions, class-wise range as published, score and entropy of feature visualisation. Filled marks: median over networks of partitions of the whole network, with their range as a bar; hollow marks: median of partitions of single layers; colours: data sets. Last row of each part: random partitions of the same networks, tested in the same way. Tan spans: published. Look which rows are wholly to the right of the line, then at untrained networks: what is significant there is not learned."}, "image": {"alt": "Eight panels, weights above activations and a column for each of four statistics; rows are groups of networks, with a mark and a bar for each of two data sets on an axis of p-values", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.p_values(of)
 
 # %% [markdown]
 # A small p-value says that there is something, not how much. [Figure dm-effects](#fig-dm-effects) shows how much.
 
-# %% mystnb={"figure": {"name": "fig-dm-effects", "caption": "Effect sizes, mean over sub-clusters, and over seeds with 95 % interval. Importance: extra drop of accuracy over random sets, in percentage points. The others: 2t/(t + r), where t is the statistic and r its mean over random sets; 1 is no effect, and for entropy an effect lies below 1."}, "image": {"alt": "Grid of panels with means and intervals for groups of networks and four statistics", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-dm-effects", "caption": "Effect sizes, mean over sub-clusters and over seeds; panels and marks as in {numref}`fig-dm-p`, bars are 95 % intervals. Importance: extra drop of accuracy over random sets, in percentage points. The others: 2t/(t + r), where t is the statistic and r its mean over random sets; 1 is no effect, and for entropy an effect lies below 1. Grey: random partitions. Look whether a mark is clear of both the dashed line and the grey."}, "image": {"alt": "Eight panels, weights above activations and a column for each of four statistics; rows are groups of networks, with a mean and an interval for each of two data sets", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.effects(of)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 chapter.boxes("M1", "M3", "M4", "M5", "M6", "M7")
 
-# %% mystnb={"figure": {"name": "fig-dm-drops", "caption": "Every sub-cluster of the weights/global partitions (all seeds): the accuracy that its lesion costs against the mean cost of its random sets, in percentage points; colours are hidden layers. On the line a sub-cluster is as important as a random set. Look how few of them lie far above it."}, "image": {"alt": "Scatter plots of accuracy drops against the mean drop of random sets, with the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-dm-drops", "caption": "Every sub-cluster of the weights/global partitions (all seeds): the accuracy that its lesion costs against the mean cost of its random sets, in percentage points; colours are hidden layers. On the line a sub-cluster is as important as a random set. Look which lie far above it, and in which layer they are."}, "image": {"alt": "Scatter plots of accuracy drops against the mean drop of random sets, with the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.drops(of)
 
 
@@ -903,11 +903,11 @@ chapter.remark(
     )
 )
 
-# %% mystnb={"figure": {"name": "fig-dm-classes", "caption": "One pruned network ({glue:text}`dataset`): accuracy that each lesion costs, class by class, in percentage points. Rows are sub-clusters (hidden layer, number of units). Look for rows with one dark cell: those would be coherent by class."}, "image": {"alt": "Table of accuracy drops with sub-clusters in rows and classes in columns", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
-figures.classes(first)
+# %% mystnb={"figure": {"name": "fig-dm-classes", "caption": "One pruned network ({glue:text}`dataset`): accuracy that each lesion costs, class by class, in percentage points. Rows are the sub-clusters that cost some class five points or more (hidden layer, number of units); a row of others has the largest losses among the rest of a layer. Look for rows with one dark cell: those would be coherent by class. And look how many sub-clusters are among the others: they hardly matter."}, "image": {"alt": "Table of accuracy lost, with sub-clusters by layer in rows and ten classes in columns; a few dark cells, many empty ones", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+cluster_figures.classes(first)
 
-# %% mystnb={"figure": {"name": "fig-dm-pictures", "caption": "Images that drive sub-clusters as far as they go (upper rows) and random sets of as many units of the same layer (lower rows), with the score per unit; weights/global, one plain network ({glue:text}`dataset`). Try to tell the upper rows from the lower ones."}, "image": {"alt": "Rows of abstract grey images made by optimisation, with a score above each", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
-figures.pictures(first)
+# %% mystnb={"figure": {"name": "fig-dm-pictures", "caption": "Images that drive sub-clusters as far as they go (upper rows) and random sets of as many units of the same layer (lower rows), with the score of each; weights/global, one plain network ({glue:text}`dataset`). Try to tell the upper rows from the lower ones."}, "image": {"alt": "Four rows of abstract black and white images made by optimisation, with a score above each", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+cluster_figures.pictures(first)
 
 # %% [markdown]
 # ### A small CNN
@@ -1015,7 +1015,7 @@ chapter.remark(
 #
 # The number of clusters $k$ must be chosen, and never by the result. [Figure dm-k](#fig-dm-k) varies it.
 
-# %% mystnb={"figure": {"name": "fig-dm-k", "caption": "Fisher's p of importance and score for other numbers of clusters, weights/global; one network of each group. Look whether a curve crosses the line at 0.05."}, "image": {"alt": "Curves of p-values against the number of clusters for four groups", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-dm-k", "caption": "Fisher's p of importance and score for other numbers of clusters, weights/global. Curves join the first network of each group; small marks are other networks. Look whether a curve crosses the line at 0.05."}, "image": {"alt": "Curves of p-values against the number of clusters for four groups", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.clusters(of)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
@@ -1024,7 +1024,7 @@ chapter.boxes("M8")
 # %% [markdown]
 # Lesions above are tested on 2000 test images, 200 of every class. On nearly all (892 of every class) small drops are seen better:
 
-# %% mystnb={"figure": {"name": "fig-dm-images", "caption": "Fisher's p with few test images (hollow) and with nearly all (filled), joined by a line; one network of each group ({glue:text}`dataset`). Where a line is short the number of images hardly matters."}, "image": {"alt": "Rows of pairs of marks joined by lines: p-values with few and with nearly all test images", "width": "75%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-dm-images", "caption": "Fisher's p with few test images (hollow) and with nearly all (filled), joined by a line; one network of each group ({glue:text}`dataset`). Where a line is short the number of images hardly matters."}, "image": {"alt": "Rows of pairs of marks joined by lines: p-values with few and with nearly all test images", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.images_used(first) if scale == "paper" else "Computed at paper scale only."
 
 # %% [markdown]

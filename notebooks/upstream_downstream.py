@@ -156,7 +156,7 @@ print(f"{names[3]}, in the stack and alone: largest difference of a weight {erro
 # The first and the last are *moments*, the other two are *gradients* ([Figure ud-measures](#fig-ud-measures)). (The paper prints the bars inside the sum.
 # Its figures come from code that has them outside. [Which definition makes the published figures?](#sec-ud-definitions) shows what this does.)
 
-# %% mystnb={"figure": {"name": "fig-ud-measures", "caption": "**Figure 2 of the paper**, in our drawing. Eight measures of how alike two units are: two sides, two kinds of information, raw or normalised."}, "image": {"alt": "Eight formulas in a grid of upstream and downstream by moment and gradient, each raw and normalised", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-ud-measures", "caption": "**Figure 2 of the paper**, in our drawing. Eight measures of how alike two units are: two sides, two kinds of information, raw or normalised."}, "image": {"alt": "Four cards with a formula each, upstream on the left and downstream on the right, moments above gradients; below them the raw and the normalised form", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.measures_overview()
 
 # %% [markdown]
@@ -285,7 +285,7 @@ ours = [modularity.find_modules(S, seed=run, **search) for run in range(20)]
 lowest, highest = min(one.q for one in ours), max(one.q for one in ours)
 print(f"ours, 20 seeds: Q from {lowest:.6f} to {highest:.6f}")
 
-# %% mystnb={"figure": {"name": "fig-ud-live-search", "caption": "Modularity found by chains of different lengths on one matrix of 32 units: mean and range of 20 chains. The dashed line is the spectral start alone, the solid one our search. Look at the ranges: a single chain ends anywhere in them."}, "image": {"alt": "Two rising curves with ranges, below a horizontal line that they approach", "width": "85%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-ud-live-search", "caption": "Modularity found by chains of different lengths on one matrix of 32 units: mean and range of 20 chains. The dashed line is the spectral start alone, the solid one our search. Look at the ranges: a single chain ends anywhere in them."}, "image": {"alt": "Two curves with ranges against the number of steps: one rises from zero, the other starts high; both end near a horizontal line", "width": "85%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, ax = plt.subplots(figsize=(plotting.WIDTH * 0.85, 3.4))
 for color, (label, q) in zip(plotting.COLORS, found.items(), strict=False):
     ax.fill_between(steps, q.min(axis=0), q.max(axis=0), color=color, alpha=0.2, linewidth=0)
@@ -612,7 +612,7 @@ chapter.boxes("U5", "U13", "U14")
 # [Figure ud-4](#fig-ud-4) averages over all settings, and nearly half of them are dropout; the claim about
 # downstream agreement (U18) says what equal weights for the three regularisers give. [Figure ud-s5](#fig-ud-s5) takes the average apart.
 
-# %% mystnb={"figure": {"name": "fig-ud-s5", "caption": "**Figure S5 of the paper.** Figure 4 for four strengths of each regulariser: similarity (upper row of a pair) and its difference to untrained networks (lower row) ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). Follow the lower right block, upstream, from left to right. The n in the titles counts the runs that are left at this strength."}, "image": {"alt": "Twenty-four small eight by eight heat maps in six rows", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-ud-s5", "caption": "**Figure S5 of the paper**, in another form: agreement along each regulariser ({glue:text}`dataset`, {glue:text}`epochs` epochs; paper: 500). (a) The pairs of measures that the claims below are about; where a black dashed line is hidden, it lies on the solid one. (b) All pairs at one strong setting of each, marked by a dotted line in (a), and (c) their difference to untrained networks. Follow the orange lines, upstream, to the right. Then look where the dashed blue line falls and the solid one does not: there, normalising changes the modules more than another measure does."}, "image": {"alt": "Three panels with five curves each for L2, L1 and dropout; below each of them a table of similarity for pairs of eight measures, and one of its difference to untrained networks", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.agreement_by_strength(main)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
@@ -719,7 +719,7 @@ The published {glue:text}`published-normalised` between a raw downstream measure
 ceiling, which the paper does not give.
 """)
 
-# %% mystnb={"figure": {"name": "fig-ud-chance", "caption": "{numref}`fig-ud-4` with its two bounds ({glue:text}`dataset`, {glue:text}`epochs` epochs). (a) Agreement beyond the exact chance level. White is no more than chance. (b) Means over the blocks of (a), trained and untrained. (c) The ceiling: agreement of every measure with itself when the search has another seed. The grey strip is where the paper has a measure and its own normalised form."}, "image": {"alt": "Eight by eight table of agreement beyond chance, and dots for the agreement of each measure with itself", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-ud-chance", "caption": "{numref}`fig-ud-4` with its two bounds ({glue:text}`dataset`, {glue:text}`epochs` epochs). (a) Agreement beyond the exact chance level. White is no more than chance. (b) Means over the blocks of (a), trained and untrained. (c) The ceiling: agreement of every measure with itself when the search has another seed. The grey strip is where the paper has a measure and its own normalised form."}, "image": {"alt": "Eight by eight table of agreement beyond chance, dots for the means of its blocks, and dots for the agreement of each measure with itself", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.chance_and_ceiling(main)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
@@ -781,7 +781,7 @@ Our networks in this regime were kept after {glue:text}`stopped-after:.0f` epoch
 training?
 """)
 
-# %% mystnb={"figure": {"name": "fig-ud-regimes", "caption": "Modularity with a fixed number of epochs and with early stopping, for dropout and L2, and the epochs trained ({glue:text}`dataset`). Look at the distance between the two regimes at high dropout."}, "image": {"alt": "Curves of modularity in two regimes, and of the number of epochs", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-ud-regimes", "caption": "Modularity with a fixed number of epochs and with early stopping, for dropout and L2, and the epochs trained ({glue:text}`dataset`). Look at the distance between the two regimes at high dropout."}, "image": {"alt": "Curves of modularity in two regimes, dropout above L2, and below them curves of the number of epochs", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.regimes(main, early)
 
 # %% [markdown]
@@ -867,7 +867,7 @@ later sweeps: five hidden layers of 64, and two of 256. Runs that are recorded: 
 {glue:text}`n-fashion`. (At quick scale these three are left out.)
 """)
 
-# %% mystnb={"figure": {"name": "fig-ud-fashion", "caption": "{numref}`fig-ud-3-bottom` for two data sets side by side ({glue:text}`epochs` epochs). Fashion-MNIST has the format of MNIST but photographs of clothes. Look whether the order of the regularisers is the same."}, "image": {"alt": "Curves of modularity against strength for two data sets", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-ud-fashion", "caption": "The raw measures of {numref}`fig-ud-3-bottom` for two data sets, one above the other ({glue:text}`epochs` epochs). Fashion-MNIST has the format of MNIST but photographs of clothes. Look whether the order of the regularisers is the same."}, "image": {"alt": "Two rows of four panels, a data set each, with three curves of modularity against strength", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 only_paper = "Computed at paper scale only."
 beyond.data_sets(main, fashion) if scale == "paper" else only_paper
 
@@ -891,8 +891,25 @@ def fashion_remark():
 
 chapter.remark(fashion_remark() if scale == "paper" else "")
 
-# %% mystnb={"figure": {"name": "fig-ud-shapes", "caption": "Modularity of every hidden layer against strength for three shapes ({glue:text}`dataset`; 60 epochs, for the wide network 30). Look at where along the depth dropout does most."}, "image": {"alt": "Curves of modularity against strength, layer by layer, for three shapes of networks", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-ud-shapes", "caption": "Modularity of every hidden layer in networks of three shapes, at the weakest L2 and at the strongest L2 and dropout under which they still learn ({glue:text}`dataset`; 60 epochs, for the wide network 30). One panel a measure, one row a layer, the first on top. Compare the star with the circle, row by row: where along the depth does dropout do most? And by which measures?"}, "image": {"alt": "Four panels, one a measure, with a row for each of nine hidden layers of three shapes; in each row marks for an untrained, a hardly regularised and two strongly regularised networks", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 beyond.shapes(found_shapes) if scale == "paper" else only_paper
+
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+def shapes_remark():
+    """What the strongest dropout adds to input sensitivity, in the first and in the last layer of each shape."""
+    words = []
+    for name, of_shape in found_shapes.items():
+        q = of_shape.of("q")[..., cells.MEASURES.index(("input_sensitivity", "raw"))]
+        gain = np.nanmean(q[:, of_shape.well_kept("dropout")[-1]] - q[:, of_shape.plain], axis=0)
+        words.append(f"{gain[0]:+.2f} and {gain[-1]:+.2f} ({name})")
+    return (
+        "**What we see.** Strong dropout adds to the modularity by input sensitivity, in the first and in the last layer: "
+        f"{', '.join(words)}. So what it does upstream it does in every shape, and most in the layer next to the images."
+    )
+
+
+chapter.remark(shapes_remark() if scale == "paper" else "")
 
 # %% [markdown]
 # ### How many images does it take?

@@ -205,7 +205,7 @@ and in {glue:text}`own-entropy-n` the images that drive a module are of fewer cl
 answers to a class: which test you choose decides as much as which definition.
 """)
 
-# %% mystnb={"figure": {"name": "fig-own-agreement", "caption": "How alike the nine partitions are: element-centric similarity, 1 for equal partitions, as a mean over networks. Blocks along the diagonal are partitions of one description. If two descriptions found the same modules, a block off the diagonal would be as dark."}, "image": {"alt": "A table of nine by nine numbers on blue cells, darker in three blocks along the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-own-agreement", "caption": "How alike the nine partitions are: element-centric similarity, 1 for equal partitions, as a mean over networks. Blocks along the diagonal are partitions of one description. If two descriptions found the same modules, a block off the diagonal would be as dark."}, "image": {"alt": "A table of nine by nine numbers on blue cells, dark on the diagonal and pale nearly everywhere else", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.agreement(runs)
 
 # %% [markdown]

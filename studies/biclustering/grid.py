@@ -9,11 +9,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from companion import records, reports
 from companion.records import RecordError, Results
 from companion.reports import DATASETS
-from modutils.plotting import COLORS, DIVERGING, WIDTH, figure, heat_table, interval_dots, letters, note
+from modutils.plotting import COLORS, GREY, WIDTH, figure, interval_dots, letters, name_rows, note
 from modutils.statistics import mean_interval
 from studies.biclustering import cells
 from studies.biclustering.figures import ACTIVATIONS, LAYERS
@@ -62,38 +63,52 @@ def _at(values: Mapping[str, Any], path: tuple[str, ...]) -> float:
     return float(found)
 
 
+_LOOKS = dict(zip(ACTIVATIONS, zip(COLORS, "osD^v", strict=False), strict=True))
+_LANES = (-0.18, 0.18)
+
+
 def _grid_figure(
-    results: Results, panels: Sequence[tuple[str, tuple[str, ...], tuple[str, ...] | None, str, str]]
+    results: Results, panels: Sequence[tuple[str, tuple[str, ...], tuple[str, ...] | None, float]], dashed: str
 ) -> Figure:
-    """A heat table per panel: title, path of the number, path of one to subtract, format, colour map."""
-    tables = [_grid(results, *path, minus=minus) for _, path, minus, _, _ in panels]
-    shown = [[row for row, values in enumerate(table) if np.isfinite(values).any()] for table, _, _ in tables]
-    heights = [1.05 + 0.3 * len(rows) for rows in shown]
-    made, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, sum(heights)), height_ratios=heights)
-    for ax, panel, (table, datasets, columns), rows in zip(axes, panels, tables, shown, strict=True):
-        title, _, _, text, cmap = panel
-        size = max(float(np.nanmax(np.abs(table))), 0.1)  # no strong colours for tiny differences
-        low = -size if cmap == DIVERGING else 0.0
-        layers = [list(LAYERS.values())[row] for row in rows]
-        names = [ACTIVATIONS[activation] for _, activation in columns]
-        heat_table(ax, table[rows], layers, names, text=text, cmap=cmap, low=low, high=size, fontsize=8.5)
-        ax.tick_params(axis="both", labelsize=9)
-        each = len(columns) // len(datasets)
-        for number, dataset in enumerate(datasets):
-            if number:
-                ax.axvline(number * each - 0.5, color="white", linewidth=5)
-            look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9, "color": "#444444"}
-            ax.annotate(DATASETS[dataset], (number * each - 0.45, 1), (0, 18), ("data", "axes fraction"), **look)
-        if len(rows) > 3:
-            ax.axhline(2.5, color="white", linewidth=5)
+    """Dots by layer, data set and activation; panels are title, path, path of a number to subtract, dashed line."""
+    tables = [_grid(results, *path, minus=minus) for _, path, minus, _ in panels]
+    shown = [np.flatnonzero(np.isfinite(table).any(axis=1)) for table, _, _ in tables]
+    heights = [0.85 + 0.35 * max(map(len, shown[first : first + 2])) for first in range(0, len(panels), 2)]
+    made, axes = plt.subplots(
+        len(heights), 2, figsize=(WIDTH, 0.5 + sum(heights)), sharey="row", height_ratios=heights, squeeze=False
+    )
+    for ax, (title, _, _, reference), (table, datasets, columns), rows in zip(
+        axes.flat, panels, tables, shown, strict=False
+    ):
+        for dataset, lane, filled in zip(datasets, _LANES, (True, False), strict=False):
+            own = [column for column, (name, _) in enumerate(columns) if name == dataset]
+            places, values = np.arange(len(rows)) + lane, table[rows][:, own]
+            ax.hlines(places, values.min(axis=1), values.max(axis=1), color="#cccccc", linewidth=1)
+            for column, dots in zip(own, values.T, strict=True):
+                color, marker = _LOOKS[columns[column][1]]
+                ax.plot(dots, places, marker, color=color, markersize=5, markerfacecolor=color if filled else "white")
+        ax.axvline(reference, color=GREY, linewidth=1, linestyle="--", zorder=1)
+        for edge in np.flatnonzero(np.diff(rows // 3)) + 0.5:  # between the models
+            ax.axhline(edge, color="#bbbbbb", linewidth=0.8)
         ax.set_title(title)
-    letters(axes, pad=32)
+        name_rows(ax, [list(LAYERS.values())[row] for row in rows])
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    letters(axes.flat[: len(panels)])
+    _, datasets, columns = tables[0]
+    handles = [
+        Line2D([], [], color=_LOOKS[name][0], marker=_LOOKS[name][1], linestyle="", label=ACTIVATIONS[name])
+        for name in dict.fromkeys(activation for _, activation in columns)
+    ]
+    made.legend(handles=handles, loc="outside upper center", ncols=len(handles), handletextpad=0.1)
     seeds = complete_seeds(results)
     (removed,) = {cells.EFFORTS[dataset].k_ablation for dataset in datasets}
+    looks = ", ".join(f"{look}: {DATASETS[name]}" for name, look in zip(datasets, ("filled", "hollow"), strict=False))
+    of_seeds = f"means over {seeds} training seeds" if seeds > 1 else "one training seed"
     return note(
         made,
-        f"Means over {seeds} training seed{'s' if seeds > 1 else ''} of each network; DeepLIFT, k = {cells.K} "
-        f"(areas: {removed}), form as in the paper.",
+        f"{looks}; {of_seeds} of each network; DeepLIFT, k = {cells.K} (areas: {removed}), form as in the paper; "
+        f"dashed: {dashed}.",
     )
 
 
@@ -103,11 +118,12 @@ def grid_of_modules(results: Results) -> Figure:
     return _grid_figure(
         results,
         [
-            ("share of entries above 0", ("positive",), None, "{:.2f}", "Blues"),
-            ("blocks: mass share ÷ area share", ("mass_ratio",), None, "{:.1f}", "Blues"),
-            ("NMI with the predicted class", ("nmi",), None, "{:.2f}", "Blues"),
-            ("that NMI − NMI of the untrained network, same classes", *_NMI, "{:+.2f}", DIVERGING),
+            ("entries above 0 (share)", ("positive",), None, 0.25),
+            ("mass share ÷ area share", ("mass_ratio",), None, 4),
+            ("NMI with predicted class", ("nmi",), None, 1),
+            ("NMI, trained − untrained", *_NMI, 0),
         ],
+        "the claims' bars (a, b), the same grouping (c), no difference (d)",
     )
 
 
@@ -117,10 +133,11 @@ def grid_of_tests(results: Results) -> Figure:
     return _grid_figure(
         results,
         [
-            ("area, by module − greedy (below 0: modules hurt more)", *_GREEDY, "{:+.2f}", DIVERGING),
-            ("area, by module − random units", *_RANDOM, "{:+.2f}", DIVERGING),
-            ("neighbours in one module: standard deviations above chance", _NEIGHBOURS, None, "{:.0f}", "Blues"),
+            ("area, module − greedy", *_GREEDY, 0),
+            ("area, module − random", *_RANDOM, 0),
+            ("neighbours alike (s.d.)", _NEIGHBOURS, None, 0),
         ],
+        "no difference (a, b), chance (c)",
     )
 
 

@@ -18,7 +18,7 @@ from companion.records import RecordError
 from companion.reports import DATASETS
 from modutils import plotting
 from modutils.plotting import COLORS, GREY, PUBLISHED, WIDTH, figure, letters, note
-from studies.detecting_modularity.evidence import GROUPS, NAMES, UNTRAINED, Evidence
+from studies.detecting_modularity.evidence import GROUPS, NAMES, UNTRAINED, Evidence, Tested
 
 Group = tuple[str, str]
 
@@ -105,6 +105,11 @@ def recorded(groups: Sequence[Group], of: Of, found: Callable[[Evidence, Group],
     return shown
 
 
+def tested_of(evidence: Evidence, group: Group) -> list[Tested]:
+    """The networks of a group whose sub-clusters were tested."""
+    return evidence.tested(*group)
+
+
 def seeds_of(of: Of, groups: Sequence[Group], found: Callable[[Evidence, Group], Sequence[Any]]) -> str:
     """How many networks a row has, in words."""
     return counted({name: [len(found(evidence, group)) for group in groups] for name, evidence in of.items()})
@@ -182,13 +187,21 @@ def mark_published(ax: Axes, groups: Sequence[Group], values: Mapping[Group, flo
             ax.plot(values[group], row + offset, **PUBLISHED)
 
 
-def span_published(ax: Axes, groups: Sequence[Group], ranges: Mapping[Group, tuple[float, float]]) -> None:
-    """A light band behind the rows of the groups that have a published range."""
+def span_published(
+    ax: Axes,
+    groups: Sequence[Group],
+    ranges: Mapping[Group, tuple[float, float]],
+    *,
+    offset: float = 0,
+    height: float = 0.84,
+) -> None:
+    """A light band behind the rows of the groups that have a published range, ``offset`` rows below their middle."""
     for row, group in enumerate(groups):
         if group in ranges:
             low, high = ranges[group]
-            box = Rectangle((low, row - 0.42), high - low, 0.84, facecolor=SPAN, edgecolor="#dcbf73", zorder=0.5)
-            ax.add_patch(box)
+            corner = (low, row + offset - height / 2)
+            look: dict[str, Any] = {"facecolor": SPAN, "edgecolor": "#dcbf73", "zorder": 0.5}
+            ax.add_patch(Rectangle(corner, high - low, height, **look))
 
 
 def handle(look: tuple[str, str], label: str, *, filled: bool = True, size: float = 6) -> Line2D:

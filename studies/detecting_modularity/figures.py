@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy import stats
 
 from companion.records import RecordError
-from modutils import data
-from modutils.plotting import COLORS, DIVERGING, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
-from modutils.statistics import mean_interval
-from studies.detecting_modularity import cells, drawing, nets, proxies
+from modutils.plotting import COLORS, GREY, figure, interval_dots, letters, note
+from modutils.statistics import Interval, mean_interval
+from studies.detecting_modularity import cells, drawing, proxies
 from studies.detecting_modularity.drawing import (
     DATASET_LOOKS,
     EVEN,
@@ -49,188 +47,119 @@ from studies.detecting_modularity.drawing import (
     recorded,
     seeds_of,
     span_published,
+    tested_of,
 )
 from studies.detecting_modularity.evidence import GROUPS, NAMES, UNTRAINED, Evidence, Tested
 
+GRAPHS = ("weights", "activations")
 STATISTICS = ("importance", "normalised range", "score", "entropy")
 DASHED, CLIPPED = "Dashed: p\u00a0=\u00a00.05", "p below 10⁻¹⁶ stands there"
+_DATASET_LANES = (-0.2, 0.2)
 INTERVALS = "bars: 95\u00a0% intervals over seeds (Student's t)"
 
 
-def _tested(evidence: Evidence, group: Group) -> list[Tested]:
-    return evidence.tested(*group)
-
-
-# --- what clusters are ------------------------------------------------------------------------------------------------
-
-
-@figure
-def composition(
-    of: Evidence, groups: Sequence[Group] = (UNTRAINED, ("plain", "trained"), ("plain", "pruned"))
-) -> Figure:
-    """Which clusters the units of each layer are in, and how many sub-clusters of each layer are tested."""
-    shown = recorded(groups, {of.dataset: of}, _tested)
-    units = nets.sizes(of.dataset)
-    made, axes = panels(2, len(shown), 4.6, height_ratios=(2.3, 1), sharex="all")
-    colors = plt.get_cmap("viridis_r")
-    depths = np.repeat(np.arange(len(units)), units)
-    for column, group in enumerate(shown):
-        found = _tested(of, group)
-        labels = np.asarray(found[0].values["weights/global"]["labels"])
-        if len(labels) != len(depths):
-            raise ValueError(f"{NAMES[group]} has {len(labels)} nodes, an MLP of this data set {len(depths)}")
-        names = sorted(set(labels[labels >= 0].tolist()), key=lambda label: float(depths[labels == label].mean()))
-        ax, below = axes[:, column]
-        for layer, count in enumerate(units):
-            bottom, own = 0.0, labels[depths == layer]
-            for label in [*names, -1]:
-                share = float((own == label).mean())
-                color = "#dddddd" if label < 0 else colors(depths[labels == label].mean() / (len(units) - 1))
-                if share:
-                    ax.bar(layer, share, 0.86, bottom=bottom, color=color, edgecolor="white", linewidth=0.7)
-                bottom += share
-            assert abs(bottom - 1) < 1e-9, count
-        ax.set_title(NAMES[group])
-        ax.set_ylim(0, 1)
-        counts = np.array(
-            [np.bincount(one.values["weights/global"]["layer"], minlength=len(units) - 2) for one in found]
-        )
-        below.bar(range(1, len(units) - 1), counts.mean(axis=0), 0.86, color=GREY)
-        for layer, mean in enumerate(counts.mean(axis=0), 1):
-            below.text(layer, mean, f"{mean:.2g}", ha="center", va="bottom", fontsize=9)
-        below.set_xticks(range(len(units)), ["in", *(str(layer) for layer in range(1, len(units) - 1)), "out"])
-        below.set_xlabel("layer")
-    axes[0, 0].set_ylabel("share of units")
-    axes[1, 0].set_ylabel("sub-clusters\ntested")
-    axes[1, 0].set_ylim(0, 1.22 * axes[1, 0].dataLim.y1)
-    bar = made.colorbar(ScalarMappable(Normalize(0, len(units) - 1), colors), ax=axes[0, :].tolist(), pad=0.01)
-    bar.set_ticks(range(len(units)), labels=["in", *(str(layer) for layer in range(1, len(units) - 1)), "out"])
-    bar.set_label("mean layer of a cluster")
-    return note(
-        made,
-        f"Above: one network each (seed {_tested(of, shown[0])[0].seed}), clusters of weights, global, "
-        f"k = {cells.K_PROXY}; a part of a bar is a cluster, grey: units without a connection. Below: means; "
-        f"{seeds_of({drawing.data_name(of): of}, shown, _tested)}".replace("a row", "a column")
-        + ".",
-    )
-
-
-@figure
-def classes(of: Evidence, kind: str = "plain", state: str = "pruned") -> Figure:
-    """Accuracy on every class that the removal of every sub-cluster of one network costs."""
-    recorded([(kind, state)], {of.dataset: of}, _tested)
-    one = of.tested(kind, state)[0]
-    tested = one.values["weights/global"]
-    layer, size = (np.asarray(tested[name], dtype=int) for name in ("layer", "size"))
-    lost = 100 * np.asarray(tested["lost"], dtype=float) / one.values["per_class"]
-    order = np.lexsort((-lost.mean(axis=1), layer))
-    names = [f"layer {layer[place] + 1}, {size[place]} units" for place in order]
-    columns = data.class_names(of.dataset)
-    made, ax = plt.subplots(figsize=(WIDTH, 1.2 + 0.19 * len(order)))
-    limit = max(float(np.abs(lost).max(initial=0)), 5)
-    heat_table(ax, lost[order], names, columns, text="{:.0f}", cmap=DIVERGING, low=-limit, high=limit)
-    ax.tick_params(axis="y", labelsize=9)
-    ax.tick_params(axis="x", labelsize=9.5, labelrotation=50 if of.dataset == "fashion-mnist" else 0)
-    if of.dataset == "fashion-mnist":
-        plt.setp(ax.get_xticklabels(), ha="left", rotation_mode="anchor")
-    for edge in np.flatnonzero(np.diff(layer[order])):
-        ax.axhline(edge + 0.5, color="black", linewidth=1)
-    return note(
-        made,
-        f"{NAMES[kind, state]}, one network (seed {one.seed}); clusters of weights, global, k = {cells.K_PROXY}. "
-        f"Numbers: points of accuracy on a class that are lost without the sub-cluster, on {one.values['per_class']} "
-        "test images of each class.",
-    )
-
-
-@figure
-def pictures(of: Evidence, which: str = "weights/global") -> Figure:
-    """Images that drive sub-clusters of two layers as far as they go, above those of random sets."""
-    shown = {name: seen for name, seen in of.pictures().items() if name.startswith(f"{which}, ")}
-    shown = dict(sorted(sorted(shown.items(), key=lambda item: -len(item[1]["size"]))[:2]))
-    if not shown:
-        raise RecordError(f"no pictures of {which!r} are recorded for {of.dataset}")
-    columns = max(len(seen["size"]) for seen in shown.values()) // 2
-    made, axes = panels(2 * len(shown), columns, 3.05 * len(shown), sharex="none", sharey="none")
-    for block, (name, seen) in enumerate(shown.items()):
-        half = len(seen["size"]) // 2
-        for row, words in enumerate(("sub-clusters", "random sets")):
-            for column, ax in enumerate(axes[2 * block + row]):
-                ax.set(xticks=[], yticks=[])
-                if column >= half:
-                    ax.set_axis_off()
-                    continue
-                place = row * half + column
-                ax.imshow(seen["image"][place], cmap="Greys", vmin=0, vmax=255)
-                ax.spines[:].set(visible=True, color="#bbbbbb")
-                reached = seen["score"][place]
-                score = f"score {reached:.0f}" if reached >= 100 else f"score {reached:.3g}"
-                ax.set_title(f"{seen['size'][place]} units\n{score}" if row == 0 else score, fontsize=10, loc="center")
-            layer = name.rsplit(", ", 1)[1]
-            axes[2 * block + row, 0].set_ylabel(f"{layer}\n{words}" if row == 0 else words, fontsize=10)
-    cell = of.recorded("pictures")[0].params
-    return note(
-        made,
-        f"{NAMES[cell['kind'], cell['state']]}, one network (seed {cell['seed']}), clusters of {which.split('/')[0]}, "
-        f"{which.split('/')[1]}, k = {cell['k']}; the largest sub-clusters of at most half a layer, and below each a "
-        "random set of as many units. Dark pixels are on. Score: sum of the sizes of the units' values on the image.",
-    )
-
-
 # --- tests of sub-clusters --------------------------------------------------------------------------------------------
-
-
-def _by_partition(found: Sequence[Tested], number: Callable[[Tested, str], float]) -> list[Series]:
-    """A lane for each partition, with a number of each network."""
-    return [Series([number(one, which) for one in found], *look) for which, look in PARTITION_LOOKS.items()]
 
 
 def _titles(axes: np.ndarray, of: Of, statistics: Sequence[str], titles: Mapping[str, str] | None = None) -> None:
     """Statistics above the columns, data sets above the rows."""
     for ax, statistic in zip(axes[0], statistics, strict=True):
         ax.set_title((titles or {}).get(statistic, statistic.replace(" ", "\n")), fontsize=10.5)
-    for row, name in enumerate(of):
-        if len(of) > 1:
-            axes[row, 0].annotate(
-                name, (0, 1), (-6, 5), xycoords="axes fraction", textcoords="offset points", ha="right", weight="bold"
-            )
+    _row_titles(axes, list(of) if len(of) > 1 else [])
 
 
-def _fisher(statistic: str, *, control: bool = False) -> Callable[[Tested, str], float]:
+def _row_titles(axes: np.ndarray, names: Sequence[str]) -> None:
+    """Words in bold above the names of the rows of panels."""
+    look: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "weight": "bold"}
+    for (ax, *_), name in zip(axes, names, strict=False):
+        ax.annotate(name, (0, 1), (-6, 5), **look)
+
+
+def _fisher(statistic: str) -> Callable[[Tested, str], float]:
     """A function that gives −log₁₀ of Fisher's p of a network's partition."""
-    return lambda one, which: float(logs(one.fisher(which, statistic, control=control)))
+    return lambda one, which: _log_p(one, which, statistic, False)
+
+
+#: A row of a figure: its name, its networks, and whether random partitions are tested in place of theirs.
+_Row = tuple[str, Callable[[Evidence], list[Tested]], bool]
+
+
+def _rows(shown: Sequence[Group]) -> list[_Row]:
+    return [(name, partial(tested_of, group=group), False) for name, group in zip(names_of(shown), shown, strict=True)]
+
+
+def _by_graph(
+    of: Of,
+    rows: Sequence[_Row],
+    statistics: Sequence[str],
+    number: Callable[[Tested, str, str, bool], float],
+    summary: Callable[[Sequence[float]], Interval],
+    titles: Mapping[str, str] | None = None,
+) -> tuple[Figure, np.ndarray]:
+    """Panels of statistics (columns) by graph (rows), in which every data set has a lane in every row.
+
+    A filled mark with a bar summarises partitions of the whole network, a hollow mark those of single layers.
+    """
+    made, axes = panels(2, len(statistics), 2.2 + 0.64 * len(rows))
+    for panel_row, graph in zip(axes, GRAPHS, strict=True):
+        for ax, statistic in zip(panel_row, statistics, strict=True):
+            for offset, evidence, (color, marker) in zip(_DATASET_LANES, of.values(), DATASET_LOOKS, strict=False):
+                look: dict[str, Any] = {"colors": color, "marker": marker, "size": 4.6 * EVEN[marker], "offset": offset}
+                for reach in ("global", "local"):
+                    found = [
+                        summary([number(one, f"{graph}/{reach}", statistic, control) for one in networks(evidence)])
+                        for _, networks, control in rows
+                    ]
+                    if reach == "local":
+                        found = [one._replace(n=1) for one in found]  # without a bar
+                    interval_dots(ax, [name for name, *_ in rows], found, filled=reach == "global", **look)
+            name_rows(ax, [name for name, *_ in rows])
+    _titles(axes, {}, statistics, titles)
+    _row_titles(axes, GRAPHS)
+    return made, axes
+
+
+def _handles(of: Of, words: str) -> list[Any]:
+    """What the marks of :func:`_by_graph` mean."""
+    each = [handle(look, name) for look, name in zip(DATASET_LOOKS, of, strict=False)] if len(of) > 1 else []
+    return [*each, handle((GREY, "o"), f"whole network, {words}"), handle((GREY, "o"), "layer by layer", filled=False)]
+
+
+def _log_p(one: Tested, which: str, statistic: str, control: bool) -> float:
+    """−log₁₀ of Fisher's p of a network's partition, or of a random one in its place."""
+    return float(logs(one.fisher(which, statistic, control=control)))
+
+
+def _range(values: Sequence[float]) -> Interval:
+    """Median and range of the finite values."""
+    known = [value for value in values if np.isfinite(value)] or [np.nan]
+    return Interval(float(np.median(known)), min(known), max(known), len(known))
 
 
 @figure
 def p_values(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
-    """Fisher's p-value of every network, by partition and statistic, and of random partitions."""
-    shown = recorded(ROWS, of, _tested)
-    made, axes = panels(len(of), len(statistics), 1.5 + (0.5 + 0.42 * (len(shown) + 1)) * len(of))
-    for row, evidence in enumerate(of.values()):
-        found = [_tested(evidence, group) for group in shown]
-        everyone = [one for networks in found for one in networks]
-        for ax, statistic in zip(axes[row], statistics, strict=True):
-            rows = [_by_partition(networks, _fisher(statistic)) for networks in found]
-            random = _by_partition(everyone, _fisher(statistic, control=True))
-            rows.append([series._replace(color="#9a9a9a") for series in random])
-            dot_rows(ax, rows)
-            name_rows(ax, [*names_of(shown), "random"])
+    """Fisher's p-values of networks as median and range, by graph, statistic and data set, and of random partitions."""
+    shown = recorded(ROWS, of, tested_of)
+    rows = [*_rows(shown), ("random", lambda evidence: [one for g in shown for one in tested_of(evidence, g)], True)]
+    made, axes = _by_graph(of, rows, statistics, _log_p, _range)
+    for ax, statistic in zip(axes[0], statistics, strict=True):
+        for offset, evidence in zip(_DATASET_LANES, of.values(), strict=False):
             ranges = published_ranges(evidence, statistic).items()
-            span_published(ax, shown, {group: (float(logs(high)), float(logs(low))) for group, (low, high) in ranges})
+            ends = {group: (float(logs(high)), float(logs(low))) for group, (low, high) in ranges}
+            span_published(ax, shown, ends, offset=offset, height=0.3)
     for column in axes.T:
         p_ticks(column, most=10.4 / len(statistics))
-    _titles(axes, of, statistics)
     made.supxlabel("Fisher's p over the sub-clusters of a network (smaller to the right)", fontsize=11)
-    handles = [*partition_handles(), *published_handles(of, values=False, ranges=True)]
-    made.legend(handles=handles, loc="outside upper center", ncols=3)
+    handles = [*_handles(of, "median and range"), *published_handles(of, values=False, ranges=True)]
+    made.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.2)
     return note(
         made,
-        f"A mark is a network. {seeds_of(of, shown, _tested)}; k = {cells.K_PROXY}. Random (grey): partitions with "
-        f"permuted labels of all these networks, tested like the true ones. {DASHED}; {CLIPPED}.",
+        f"{seeds_of(of, shown, tested_of)}; k = {cells.K_PROXY}. Random: partitions with permuted labels of all these "
+        f"networks, tested like the true ones. {DASHED}; {CLIPPED}.",
     )
 
 
-def _effect(one: Tested, which: str, statistic: str) -> float:
+def _effect(one: Tested, which: str, statistic: str, control: bool = False) -> float:
     """Points of accuracy for importance, the relative effect of anything else."""
     return 100 * one.excess(which, statistic) if statistic == "importance" else one.effect(which, statistic)
 
@@ -240,32 +169,27 @@ EFFECT = "2t/(t + r): t of a sub-cluster, r the mean of its random sets, 1 = no 
 
 @figure
 def effects(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
-    """Mean effect of every group by partition and statistic."""
-    shown = recorded(ROWS, of, _tested)
-    made, axes = panels(len(of), len(statistics), 1.5 + (0.5 + 0.42 * len(shown)) * len(of))
-    for row, evidence in enumerate(of.values()):
-        found = [_tested(evidence, group) for group in shown]
-        for ax, statistic in zip(axes[row], statistics, strict=True):
-            for offset, (which, (color, marker)) in zip(lanes(4), PARTITION_LOOKS.items(), strict=True):
-                means = [mean_interval([_effect(one, which, statistic) for one in networks]) for networks in found]
-                look: dict[str, Any] = {"marker": marker, "size": 4.2 * EVEN[marker]}
-                interval_dots(ax, names_of(shown), means, colors=color, offset=offset, **look)
-            name_rows(ax, names_of(shown))
+    """Mean effect of every group by graph, statistic and data set."""
+    shown = recorded(ROWS, of, tested_of)
+    made, axes = _by_graph(of, _rows(shown), statistics, _effect, mean_interval, UNITS)
+    for graph, panel_row in zip(GRAPHS, axes, strict=True):
+        for ax, statistic in zip(panel_row, statistics, strict=True):
             ax.axvline(0 if statistic == "importance" else 1, color=GREY, linewidth=1, linestyle="--", zorder=1)
-            for place, networks in enumerate(found):
-                random = [one.effect(which, statistic, control=True) for one in networks for which in PARTITION_LOOKS]
+            lanes_of = zip(_DATASET_LANES, of.values(), strict=False)
+            for (row, group), (offset, evidence) in product(enumerate(shown), lanes_of):
+                random = [one.effect(f"{graph}/global", statistic, control=True) for one in tested_of(evidence, group)]
                 if random and statistic != "importance":
-                    ax.vlines(np.mean(random), place - 0.42, place + 0.42, color="#c4c4c4", linewidth=4, zorder=0.5)
+                    ends = row + offset - 0.15, row + offset + 0.15
+                    ax.vlines(np.mean(random), *ends, color="#c4c4c4", linewidth=4, zorder=0.5)
             ax.locator_params(axis="x", nbins=3)
             ax.xaxis.set_major_formatter("{x:g}")
-    _titles(axes, of, statistics, UNITS)
     for ax, statistic in zip(axes[-1], statistics, strict=True):
         ax.set_xlabel("more →" if statistic != "entropy" else "← surer")
-    handles: list[Any] = [*partition_handles(), Patch(color="#c4c4c4", label="random partitions")]
-    made.legend(handles=handles, loc="outside upper center", ncols=3)
+    handles: list[Any] = [*_handles(of, "mean with interval"), Patch(color="#c4c4c4", label="random partitions")]
+    made.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.2)
     return note(
         made,
-        f"{seeds_of(of, shown, _tested)}; k = {cells.K_PROXY}; {INTERVALS}. Importance: accuracy lost beyond that "
+        f"{seeds_of(of, shown, tested_of)}; k = {cells.K_PROXY}; {INTERVALS}. Importance: accuracy lost beyond that "
         f"without random sets, mean over sub-clusters. Others: {EFFECT}. Grey: mean of random partitions, which is "
         "not 1 for skewed statistics.",
     )
@@ -274,13 +198,13 @@ def effects(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
 @figure
 def drops(of: Of) -> Figure:
     """Accuracy lost without each sub-cluster against that without random sets of as many units."""
-    shown = recorded((UNTRAINED, ("plain", "trained"), ("plain", "pruned")), of, _tested)
+    shown = recorded((UNTRAINED, ("plain", "trained"), ("plain", "pruned")), of, tested_of)
     made, axes = panels(len(of), len(shown), 1.2 + 2.15 * len(of), sharex="all", sharey="all")
     counts: dict[str, list[int]] = {name: [] for name in of}
     reach = 0.0
     for row, (name, evidence) in enumerate(of.items()):
         for ax, group in zip(axes[row], shown, strict=True):
-            points = [_drop_points(one.values["weights/global"]) for one in _tested(evidence, group)]
+            points = [_drop_points(one.values["weights/global"]) for one in tested_of(evidence, group)]
             layer, mean, drop = np.concatenate([np.empty((3, 0)), *points], axis=1)
             counts[name].append(len(points))
             for number, (color, marker) in enumerate(LAYER_LOOKS):
@@ -324,8 +248,8 @@ def calibration(
     of: Of, statistics: Sequence[str] = ("importance", "score", "normalised range", "entropy, single precision")
 ) -> Figure:
     """Fisher's p-values of random partitions, sorted, against those that are right."""
-    shown = recorded(cells.TESTED, of, _tested)
-    everyone = [one for evidence in of.values() for group in shown for one in _tested(evidence, group)]
+    shown = recorded(cells.TESTED, of, tested_of)
+    everyone = [one for evidence in of.values() for group in shown for one in tested_of(evidence, group)]
     rows = -(-len(statistics) // 2)
     made, axes = panels(rows, 2, 0.7 + 2.75 * rows, sharex="all", sharey="all")
     for ax in axes.flat[len(statistics) :]:
@@ -365,8 +289,10 @@ SPREADS = ("normalised range", "spread", "matched spread")
 @figure
 def spreads(of: Of) -> Figure:
     """Fisher's p of three measures of how unevenly a lesion falls on classes, also for networks with true modules."""
-    shown = recorded(ROWS, of, _tested)
-    found = {name: [*(_tested(evidence, group) for group in shown), evidence.blocks()] for name, evidence in of.items()}
+    shown = recorded(ROWS, of, tested_of)
+    found = {
+        name: [*(tested_of(evidence, group) for group in shown), evidence.blocks()] for name, evidence in of.items()
+    }
     known = any(rows[-1] for rows in found.values())
     names = [*names_of(shown), *(["true modules"] if known else [])]
     made, axes = panels(len(of), len(SPREADS), 0.9 + (0.55 + 0.33 * len(names)) * len(of))
@@ -443,8 +369,8 @@ def true_modules(of: Of) -> Figure:
 @figure
 def permutation(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
     """Fisher's p against the p-value of the whole partition among permuted ones."""
-    shown = recorded(ROWS, of, _tested)
-    everyone = [one for evidence in of.values() for group in shown for one in _tested(evidence, group)]
+    shown = recorded(ROWS, of, tested_of)
+    everyone = [one for evidence in of.values() for group in shown for one in tested_of(evidence, group)]
     rows = -(-len(statistics) // 2)
     made, axes = panels(rows, 2, 1.2 + 2.4 * rows, sharex="none", sharey="all")
     for ax in axes.flat[len(statistics) :]:
@@ -477,7 +403,7 @@ def permutation(of: Of, statistics: Sequence[str] = STATISTICS) -> Figure:
 def clusters(of: Of, statistics: Sequence[str] = ("importance", "score")) -> Figure:
     """Fisher's p of clusters of weights against the number of clusters."""
     ks = sorted({*cells.SWEPT, cells.K_CUT, cells.K_PROXY})
-    shown = recorded(GROUPS, of, _tested)
+    shown = recorded(GROUPS, of, tested_of)
     made, axes = panels(len(statistics), len(of), 1.2 + 2.2 * len(statistics))
     counts: dict[str, list[int]] = {name: [] for name in of}
     for column, (name, evidence) in enumerate(of.items()):

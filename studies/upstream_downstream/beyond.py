@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
@@ -17,7 +16,7 @@ from scipy import stats
 from companion.records import Results
 from companion.reports import DATASETS, spaced
 from modutils.plotting import COLORS, GREY, WIDTH, figure, heat_table, interval_dots, letters, note
-from modutils.statistics import mean_interval
+from modutils.statistics import Interval, mean_interval
 from studies.upstream_downstream.cells import MEASURES, OTHER_SCORES, VARIANTS
 from studies.upstream_downstream.drawing import (
     BY_SIDE,
@@ -25,7 +24,9 @@ from studies.upstream_downstream.drawing import (
     DOWN,
     HOLLOW,
     HUES,
+    KIND_COLORS,
     KINDS,
+    MARKERS,
     PUBLISHED_Q,
     PUBLISHED_UNTRAINED,
     SHORT,
@@ -43,6 +44,7 @@ from studies.upstream_downstream.drawing import (
     images_of,
     in_words,
     kinds_of,
+    mean_error,
     measure_titles,
     per_run,
     recorded,
@@ -382,7 +384,7 @@ def data_sets(first: Runs, second: Runs) -> Figure:
 
 @figure
 def shapes(runs_by_name: Mapping[str, Runs]) -> Figure:
-    """Modularity of every hidden layer along dropout and L2, for networks of several shapes.
+    """Modularity of every hidden layer of networks of several shapes: untrained, plain, and under strong regularisers.
 
     Parameters
     ----------
@@ -391,43 +393,47 @@ def shapes(runs_by_name: Mapping[str, Runs]) -> Figure:
     """
     if not runs_by_name:
         raise ValueError("runs_by_name is empty; give the runs of at least one shape")
-    rows = [(name, kind) for name in runs_by_name for kind in ("dropout", "l2")]
-    made, axes = plt.subplots(len(rows), 4, figsize=(WIDTH, 0.9 + 1.55 * len(rows)), squeeze=False, sharey="row")
-    deepest = max(len(runs.params["hidden"].split("-")) for runs in runs_by_name.values())
-    hues = [to_hex(color) for color in plt.get_cmap("viridis")(np.linspace(0, 0.88, deepest))]
-    for row, (name, kind) in enumerate(rows):
-        runs = runs_by_name[name]
-        q = runs.of("q")
-        for ax, measure in zip(axes[row], BY_SIDE, strict=True):
-            index = MEASURES.index((measure, "raw"))
-            for layer in range(q.shape[2]):
-                look: dict[str, Any] = {"color": hues[layer], "marker": "osD^v"[layer], "markersize": 3.0}
-                curve(ax, runs, kind, q[:, :, layer, index], axis="own", **look)
-                if runs.fresh:
-                    level = float(untrained_of(runs, "q")[:, layer, index].mean())
-                    ax.axhline(level, color=hues[layer], linewidth=0.8, linestyle=":", zorder=0)
-            _own_axis(ax, kind)
-            if row < len(rows) - 2:
-                ax.tick_params(labelbottom=False)
-        axes[row, 0].set_ylabel(f"{name}\n{KINDS[kind]}", fontsize=10)
-    measure_titles(axes[0])
-    made.supxlabel("dropout rate p, or L2 strength", fontsize=11)
-    made.supylabel("modularity Q*, raw", fontsize=11)
-    handles: list[Any] = [
-        Line2D([], [], color=hues[layer], marker="osD^v"[layer], markersize=4, label=f"layer {layer + 1}")
-        for layer in range(deepest)
-    ]
-    handles.append(Line2D([], [], color=GREY, linestyle=":", label="untrained"))
-    made.legend(handles=handles, loc="outside upper center", ncols=len(handles) if deepest < 4 else 3)
+    rows = [(runs, layer) for runs in runs_by_name.values() for layer in range(runs.of("q").shape[2])]
+    names = [f"{name}: layer {layer + 1}" for name, runs in runs_by_name.items() for layer in range(runs["q"].shape[2])]
+    made, axes = plt.subplots(2, 2, figsize=(WIDTH, 1.4 + 0.46 * len(rows)), sharex=True, sharey=True)
+    looks: dict[str, tuple[str, dict[str, Any]]] = {
+        "weakest L2": ("plain", {"colors": COLORS[6], "filled": False, "size": 5}),
+        "strongest L2": ("l2", {"colors": KIND_COLORS["l2"], "marker": "s", "size": 5, "offset": 0.2}),
+        "strongest dropout": (
+            "dropout",
+            {"colors": KIND_COLORS["dropout"], "marker": MARKERS["dropout"], "size": 8, "offset": -0.2},
+        ),
+    }
+    for ax, measure in zip(axes.flat, BY_SIDE, strict=True):
+        index = MEASURES.index((measure, "raw"))
+        for row, (runs, layer) in enumerate(rows):
+            if runs.fresh:
+                ax.plot(untrained_of(runs, "q")[:, layer, index].mean(), row, "|", color=GREY, markersize=11, zorder=1)
+        for label, (kind, look) in looks.items():
+            found = []
+            for runs, layer in rows:
+                own = runs.of("q")[:, runs.plain if kind == "plain" else runs.well_kept(kind)[-1], layer, index]
+                mean, error = (float(value) for value in mean_error(own))
+                found.append(Interval(mean, mean - error, mean + error, int(np.isfinite(own).sum())))
+            interval_dots(ax, names, found, label=label, **look)
+        for edge in np.flatnonzero([layer == 0 for _, layer in rows])[1:] - 0.5:
+            ax.axhline(edge, color="#bbbbbb", linewidth=0.8)
+    measure_titles(axes.flat)
+    made.supxlabel("modularity Q*, raw", fontsize=11)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    untrained = Line2D([], [], color=GREY, marker="|", markersize=11, linestyle="", label="untrained")
+    made.legend([untrained, *handles], ["untrained", *labels], loc="outside upper center", ncols=4, handletextpad=0.1)
     first = next(iter(runs_by_name.values()))
     each = "; ".join(
         f"{name}: hidden layers {runs.params['hidden'].replace('-', '–')}, {runs.params['epochs']} epochs, "
-        f"{count_of(runs)}, {int(runs.kept.sum())} of {runs.kept.size} networks kept"
+        f"{count_of(runs)}, {int(runs.kept.sum())} of {runs.kept.size} networks kept, strongest "
+        + " and ".join(in_words(kind, runs.settings[runs.well_kept(kind)[-1]].strength) for kind in ("l2", "dropout"))
         for name, runs in runs_by_name.items()
     )
     return note(
         made,
-        f"{images_of(first.dataset)}; {each}; bars: ± s.e.m. over runs; {HOLLOW}.",
+        f"{images_of(first.dataset)}; {each}; bars: ± s.e.m. over runs. Strongest: of which half of the runs, and two, "
+        "are left.",
     )
 
 

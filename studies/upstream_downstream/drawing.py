@@ -286,15 +286,22 @@ def strength_name(kind: str) -> str:
 
 
 def agreement_table(ax: Axes, values: np.ndarray, **options: Any) -> AxesImage:
-    """A table of pairs of measures, (8, 8), with lines between the sides."""
+    """A table of numbers for pairs of measures, (8, 8)."""
     image = heat_table(ax, values, SHORT, SHORT, **options)
+    name_measures(ax, fontsize=9.5)
+    return image
+
+
+def name_measures(ax: Axes, *, fontsize: float = 8) -> None:
+    """Short names of the eight measures along both axes, in the colours of their sides, and lines between the sides."""
+    ax.set_xticks(range(len(SHORT)), SHORT, fontsize=fontsize)
+    ax.set_yticks(range(len(SHORT)), SHORT, fontsize=fontsize)
+    ax.tick_params(length=0)
     for line in (ax.axhline, ax.axvline):
         line(3.5, color="black", linewidth=1.4)
     for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
         for label, (measure, _) in zip(labels, MEASURES, strict=True):
             label.set_color(DOWN if measure in ORDER[:2] else UP)
-            label.set_fontsize(9.5)
-    return image
 
 
 def block_means(values: np.ndarray) -> dict[str, np.ndarray]:

@@ -68,12 +68,7 @@ class Evidence:
 
     def last(self, kind: str) -> int:
         """Column of the strongest setting of which enough runs are left."""
-        return self.well_kept(kind)[-1]
-
-    def well_kept(self, kind: str) -> list[int]:
-        """Columns of the settings of which at least half of the runs are left, and two if there are as many."""
-        enough = max(min(2, len(self.runs.seeds)), len(self.runs.seeds) / 2)
-        return [place for place in self.runs.places(kind) if self.runs.kept[:, place].sum() >= enough]
+        return self.runs.well_kept(kind)[-1]
 
     def slopes(self, kind: str, values: np.ndarray) -> list[Interval]:
         """The interval over runs of :meth:`trends`, for every column."""
@@ -101,7 +96,7 @@ class Evidence:
         there is no gain.
         """
         gains = self.q - self.q[:, [self.runs.plain]]
-        kept = [place for place in self.well_kept(kind) if place not in (self.runs.plain, leave_out)]
+        kept = [place for place in self.runs.well_kept(kind) if place not in (self.runs.plain, leave_out)]
         places = kept or [self.runs.plain]
         best = np.nanmean(gains[:, places], axis=0).argmax(0)
         return np.stack([gains[:, places[place], j] for j, place in enumerate(best)], axis=1)

@@ -50,6 +50,7 @@ from studies.upstream_downstream.drawing import (
     block_dots,
     block_means,
     caption,
+    curve,
     curve_frame,
     curve_row,
     has_published,
@@ -57,12 +58,14 @@ from studies.upstream_downstream.drawing import (
     in_words,
     kinds_of,
     mean_error,
+    name_measures,
     per_run,
     published_levels,
     recorded,
     strength_name,
     untrained_of,
 )
+from studies.upstream_downstream.evidence import KIND_OF_INFORMATION, NORMALISATION, of_pairs
 from studies.upstream_downstream.runs import LEAST_ACCURACY, Runs
 
 
@@ -498,53 +501,71 @@ def effective_numbers(runs: Runs) -> Figure:
     )
 
 
-#: The strengths of Figure S5, or the nearest that a grid has.
-_STRENGTHS = {"l2": (1e-5, 1e-4, 1e-3, 1e-2), "l1": (1e-5, 1e-4, 1e-3, 10**-2.5), "dropout": (0.05, 0.25, 0.5, 0.7)}
+#: Pairs of measures that the claims on Figure S5 are about, with colour and dashes.
+_PAIRS: dict[str, tuple[list[tuple[int, int]], str, Any]] = {
+    "upstream, covariance with i-sens": (KIND_OF_INFORMATION["upstream"], UP, "-"),
+    "downstream, hess with o-sens, one form": ([(0, 2), (1, 3)], DOWN, "-"),
+    "downstream, raw with normalised": (NORMALISATION["downstream"], DOWN, "--"),
+    "across the sides, raw downstream": (list(product((0, 2), range(4, 8))), COLORS[6], "-"),
+    "across the sides, normalised downstream": (list(product((1, 3), range(4, 8))), COLORS[6], "--"),
+}
+#: The strongest setting of each regulariser in the published Figure S5.
+_STRONGEST = {"l2": 1e-2, "l1": 10**-2.5, "dropout": 0.7}
 
 
 @figure
 def agreement_by_strength(runs: Runs) -> Figure:
-    """Figure S5: agreement of all measures at four strengths of each regulariser, and its difference to untrained."""
-    similarity, fresh = runs.of("similarity"), untrained_of(runs, "similarity").mean((0, 1))
+    """Figure S5: agreement along each regulariser, and the tables of all measures where it is strongest."""
+    similarity, fresh = runs.of("similarity"), untrained_of(runs, "similarity")
     kinds = kinds_of(runs)
-    made, axes = plt.subplots(2 * len(kinds), 4, figsize=(WIDTH, 3.15 * len(kinds)), sharex=True, sharey=True)
-    for pair, kind in enumerate(kinds):
-        for ax in axes[2 * pair : 2 * pair + 2].flat:
-            ax.set_axis_off()
-        for column, place in enumerate(_nearest(runs, kind)):
-            mean = average(similarity[:, place], axis=(0, 1))
-            off = np.where(np.eye(len(mean), dtype=bool), np.nan, mean - fresh)
-            level = axes[2 * pair, column].imshow(mean, cmap=SEQUENTIAL, vmin=0, vmax=1)
-            change = axes[2 * pair + 1, column].imshow(off, cmap=DIVERGING, vmin=-0.6, vmax=0.6)
-            setting, count = runs.settings[place], int(runs.kept[:, place].sum())
-            axes[2 * pair, column].set_title(f"{in_words(kind, setting.strength)}, n = {count}", fontsize=9.5)
-            for ax in axes[2 * pair : 2 * pair + 2, column]:
-                ax.set_axis_on()
-                for line in (ax.axhline, ax.axvline):
-                    line(3.5, color="black", linewidth=1)
-                ax.set_xticks([1.5, 5.5], ["down", "up"])
-                ax.set_yticks([1.5, 5.5], ["down", "up"], rotation=90, va="center")
-                ax.tick_params(length=0, labelsize=9)
-                ax.spines[:].set_visible(True)
-        made.colorbar(level, ax=axes[2 * pair], fraction=0.02, pad=0.01, label="similarity")
-        made.colorbar(change, ax=axes[2 * pair + 1], fraction=0.02, pad=0.01, label="− untrained")
+    made = plt.figure(figsize=(WIDTH, 7.2))
+    upper, lower = made.subfigures(2, 1, height_ratios=(1, 1.6), squeeze=False)[:, 0]
+    curves = upper.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    tables = lower.subplots(2, len(kinds), squeeze=False)
+    for ax, kind, (above, below) in zip(curves, kinds, tables.T, strict=True):
+        for pairs, color, dashes in _PAIRS.values():
+            values = of_pairs(similarity, pairs).mean(2)
+            curve(ax, runs, kind, values, axis="own", color=color, linestyle=dashes, marker="o", markersize=2.5)
+            ax.axhline(float(of_pairs(fresh, pairs).mean()), 0, 0.07, color=color, linestyle=dashes, linewidth=2)
+        place = _nearest(runs, kind, _STRONGEST[kind])
+        strength = runs.settings[place].strength
+        if kind == "dropout":
+            ax.set_xlim(-0.09)
+        else:
+            ax.set_xscale("log")
+            ax.set_xlim(10**-5.6)
+            ax.minorticks_off()
+        ax.axvline(strength, color=GREY, linewidth=1, linestyle=":", zorder=0)
+        ax.set_xlabel(strength_name(kind))
+        ax.grid(True, axis="y")
+        mean = average(similarity[:, place], axis=(0, 1))
+        off = np.where(np.eye(len(mean), dtype=bool), np.nan, mean - fresh.mean((0, 1)))
+        level = above.imshow(mean, cmap=SEQUENTIAL, vmin=0, vmax=1)
+        change = below.imshow(off, cmap=DIVERGING, vmin=-0.6, vmax=0.6)
+        above.set_title(f"{in_words(kind, strength)}, n = {runs.kept[:, place].sum()}", fontsize=10.5)
+        for table in (above, below):
+            name_measures(table)
+            table.tick_params(axis="x", rotation=90, labelbottom=table is below)
+            table.tick_params(axis="y", labelleft=ax is curves[0])
+    curves[0].set_ylabel("similarity")
+    lower.colorbar(level, ax=tables[0], fraction=0.02, pad=0.01, label="similarity")
+    lower.colorbar(change, ax=tables[1], fraction=0.02, pad=0.01, label="trained − untrained")
+    handles = [Line2D([], [], color=color, linestyle=dashes, label=name) for name, (_, color, dashes) in _PAIRS.items()]
+    upper.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=9, columnspacing=1.4)
+    letters([curves[0], *tables[:, 0]])
     return caption(
         made,
         runs,
-        f"means over n networks and hidden layers, minus those of {len(runs.fresh['similarity'])} untrained ones",
-        f"measures in the order {', '.join(SHORT)}",
+        "a: bars are ± s.e.m. over runs; short bars on the left: untrained; dotted: the setting of b and c",
+        HOLLOW,
+        f"b, c: means over n networks and hidden layers; c: minus those of {len(fresh)} untrained networks",
+        "blue names: downstream, orange: upstream, ′: normalised",
     )
 
 
-def _nearest(runs: Runs, kind: str) -> list[int]:
-    """Columns of the networks whose strengths are nearest to those of Figure S5."""
+def _nearest(runs: Runs, kind: str, strength: float) -> int:
+    """Column of the setting of a regulariser whose strength is nearest, for the penalties in log, and that is kept."""
+    scale = np.asarray if kind == "dropout" else np.log10
     own = [index for index, setting in enumerate(runs.settings) if setting.kind == kind]
-
-    def position(strength: float) -> float:
-        return strength if kind == "dropout" else float(np.log10(strength))
-
-    nearest = [
-        min(own, key=lambda index: abs(position(runs.settings[index].strength) - position(strength)))
-        for strength in _STRENGTHS[kind]
-    ]
-    return list(dict.fromkeys(nearest))  # a coarse grid has fewer
+    kept = [index for index in own if runs.kept[:, index].any()] or own
+    return min(kept, key=lambda index: abs(scale(runs.settings[index].strength) - scale(strength)))

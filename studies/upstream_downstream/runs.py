@@ -76,6 +76,11 @@ class Runs:
         found = [self.settings[i].strength if self.settings[i].kind == kind else 0.0 for i in self.places(kind)]
         return np.array(found)
 
+    def well_kept(self, kind: str) -> list[int]:
+        """Columns of the settings of which at least half of the runs are left, and two if there are as many."""
+        enough = max(min(2, len(self.seeds)), len(self.seeds) / 2)
+        return [place for place in self.places(kind) if self.kept[:, place].sum() >= enough]
+
     def axis(self, kind: str) -> np.ndarray:
         """Where the paper's figures put ``strengths(kind)`` on their common axis: dropout itself, else log in [0, 1].
 

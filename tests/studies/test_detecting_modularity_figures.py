@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from companion import records
 from companion.records import Cell, RecordError, Results
 from conftest import laid_out
-from studies.detecting_modularity import cells, cut_figures, drawing, figures, nets, proxies
+from studies.detecting_modularity import cells, cluster_figures, cut_figures, drawing, figures, nets, proxies
 from studies.detecting_modularity.evidence import GROUPS, UNTRAINED, Evidence
 
 SEEDS = 2
@@ -42,9 +42,9 @@ OF_BOTH: tuple[Callable[..., Figure], ...] = (
     figures.clusters,
 )
 OF_ONE: tuple[Callable[..., Figure], ...] = (
-    figures.composition,
-    figures.classes,
-    figures.pictures,
+    cluster_figures.composition,
+    cluster_figures.classes,
+    cluster_figures.pictures,
     figures.penalty,
     figures.images_used,
 )
@@ -129,9 +129,10 @@ def rows_of(ax: Axes) -> list[str]:
     return [label.get_text() for label in ax.get_yticklabels()]
 
 
-def marks(ax: Axes, marker: str, color: str = "") -> np.ndarray:
+def marks(ax: Axes, marker: str, color: str = "", *, filled: bool | None = None) -> np.ndarray:
     """Places of all marks of a look, (n, 2)."""
     lines = [line for line in ax.lines if line.get_marker() == marker and color in ("", line.get_color())]
+    lines = [line for line in lines if filled in (None, line.get_markerfacecolor() != "white")]
     return np.concatenate([np.empty((0, 2)), *(points(line) for line in lines)])
 
 
@@ -217,23 +218,28 @@ def test_z_scores_have_lanes_for_three_kinds_of_shuffles(of: dict[str, Evidence]
     assert marks(ax, "D")[:, 0].tolist() == [-4.5, -3.0, -9.7, -24.0, -43.8, -92.0]
 
 
-def test_p_values_stand_in_the_lane_of_their_partition_with_random_ones_below(of: dict[str, Evidence]) -> None:
+def test_p_values_are_medians_in_the_lane_of_their_data_set_with_random_ones_below(of: dict[str, Evidence]) -> None:
     made = figures.p_values(of, ("importance", "score"))
     assert len(made.axes) == 4
     assert rows_of(made.axes[2]) == ["untrained", "plain", "dropout", "plain, pruned", "dropout, pruned", "random"]
-    evidence, ax = of["Fashion-MNIST"], made.axes[3]
-    color, marker = drawing.PARTITION_LOOKS["activations/global"]
-    found = marks(ax, marker, color)
-    expected = [
-        -np.log10(network.fisher("activations/global", "score"))
-        for group in (UNTRAINED, *GROUPS)
-        for network in evidence.tested(*group)
-    ]
-    np.testing.assert_allclose(found[:, 0], expected)
-    assert set((found[:, 1] - found[:, 1].round()).round(9)) == {0.11}
-    assert len(marks(ax, marker, "#9a9a9a")) == 5 * SEEDS
-    spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in bars(made.axes[0])]
-    np.testing.assert_allclose(spans, [-np.log10([4e-7, 3e-9])])
+    evidence, ax = of["Fashion-MNIST"], made.axes[3]  # the score by graphs of activations
+    color, marker = drawing.DATASET_LOOKS[1]
+    for reach, filled in (("local", False), ("global", True)):
+        found = marks(ax, marker, color, filled=filled)
+        p = [
+            [-np.log10(network.fisher(f"activations/{reach}", "score")) for network in evidence.tested(*group)]
+            for group in (UNTRAINED, *GROUPS)
+        ]
+        np.testing.assert_allclose(found[:5, 0], np.median(p, axis=1))
+        np.testing.assert_allclose(found[:, 1], np.arange(6) + 0.2)
+    ranges = [points(line) for line in ax.lines if line.get_marker() == "None" and line.get_color() == color]
+    np.testing.assert_allclose([one[:, 0] for one in ranges[:5]], np.sort(p, axis=1)[:, [0, -1]])
+    networks = [network for group in (UNTRAINED, *GROUPS) for network in evidence.tested(*group)]
+    random = [-np.log10(network.fisher("activations/global", "score", control=True)) for network in networks]
+    assert found[5, 0] == pytest.approx(np.median(random))
+    spans = [(patch.get_x(), patch.get_x() + patch.get_width(), patch.get_y() + 0.15) for patch in bars(made.axes[0])]
+    np.testing.assert_allclose(spans, [(*-np.log10([4e-7, 3e-9]), 2.8), (*-np.log10([9e-5, 2e-7]), 3.2)])
+    assert not bars(made.axes[2])  # published are partitions by weights alone
 
 
 def test_tiny_p_values_are_drawn_at_the_edge_and_axes_reach_them() -> None:
@@ -253,14 +259,16 @@ def test_tiny_p_values_are_drawn_at_the_edge_and_axes_reach_them() -> None:
 
 
 def test_effects_are_means_over_seeds_in_points_or_as_ratios(of: dict[str, Evidence]) -> None:
-    made = figures.effects(one(of))
+    made = figures.effects(of)
+    color, marker = drawing.DATASET_LOOKS[0]
     networks = of["MNIST"].tested("plain", "trained")
-    color, marker = drawing.PARTITION_LOOKS["weights/local"]
-    for ax, expected in (
-        (made.axes[0], [100 * network.excess("weights/local", "importance") for network in networks]),
-        (made.axes[2], [network.effect("weights/local", "score") for network in networks]),
+    for ax, which, expected in (
+        (made.axes[0], "weights/local", [100 * network.excess("weights/local", "importance") for network in networks]),
+        (made.axes[0], "weights/global", [100 * one.excess("weights/global", "importance") for one in networks]),
+        (made.axes[6], "activations/global", [one.effect("activations/global", "score") for one in networks]),
     ):
-        assert marks(ax, marker, color)[1, 0] == pytest.approx(np.mean(expected))
+        filled = which.endswith("global")
+        assert marks(ax, marker, color, filled=filled)[1, 0] == pytest.approx(np.mean(expected))
 
 
 def test_drops_are_in_points_by_layer_with_both_axes_alike(of: dict[str, Evidence]) -> None:
@@ -277,7 +285,7 @@ def test_drops_are_in_points_by_layer_with_both_axes_alike(of: dict[str, Evidenc
 
 
 def test_composition_fills_every_layer_and_counts_sub_clusters(of: dict[str, Evidence]) -> None:
-    made = figures.composition(of["MNIST"], [("plain", "pruned")])
+    made = cluster_figures.composition(of["MNIST"], [("plain", "pruned")])
     above, below = made.axes[:2]
     heights = np.zeros(6)
     for bar in bars(above):
@@ -287,18 +295,27 @@ def test_composition_fills_every_layer_and_counts_sub_clusters(of: dict[str, Evi
     assert [label.get_text() for label in below.get_xticklabels()] == ["in", "1", "2", "3", "4", "out"]
 
 
-def test_classes_are_sorted_by_layer_and_total(of: dict[str, Evidence]) -> None:
-    ax = figures.classes(of["Fashion-MNIST"], "dropout", "pruned").axes[0]
-    assert rows_of(ax)[2:] == ["layer 2, 30 units", "layer 3, 20 units", "layer 4, 10 units"]
+def test_classes_have_a_row_for_each_large_loss_and_one_a_layer_for_the_others(
+    of: dict[str, Evidence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = of["Fashion-MNIST"]
+    first = evidence.tested("dropout", "pruned")[0]
+    lost = np.zeros((5, 10))
+    lost[0, 3], lost[1, :2], lost[2, 5] = 9, 8, 4.6  # the second costs more in all than the first
+    lost[3, 4], lost[4, 9] = 0.5, -6
+    found = first.values["weights/global"] | {"layer": [0, 0, 0, 1, 1], "lost": 2 * lost}
+    changed = first._replace(values={"weights/global": found, "per_class": 200})
+    monkeypatch.setattr(evidence, "tested", lambda *_: [changed])
+    ax = cluster_figures.classes(evidence, "dropout", "pruned").axes[0]
+    assert rows_of(ax) == ["layer 1, 40 units", "layer 1, 2 units", "1 other: largest", "layer 2, all 2: largest"]
     assert ax.get_xticklabels()[9].get_text() == "boot"
-    lost = np.array(of["Fashion-MNIST"].tested("dropout", "pruned")[0].values["weights/global"]["lost"]) / 2
     image = np.asarray(ax.images[0].get_array(), dtype=float)
-    assert image[0].sum() >= image[1].sum()
-    np.testing.assert_allclose(image[2:], lost[2:])
+    np.testing.assert_allclose(image, [*lost[[1, 0, 2]], lost[3:].max(axis=0)])
+    assert [text.get_text() for text in ax.texts if text.get_text()] == ["8", "8", "9", "5"]
 
 
 def test_pictures_have_scores_above_and_random_sets_below(of: dict[str, Evidence]) -> None:
-    made = figures.pictures(of["MNIST"], "activations/local")
+    made = cluster_figures.pictures(of["MNIST"], "activations/local")
     assert [ax.get_title(loc="center") for ax in made.axes[:4]] == [
         "9 units\nscore 5",
         "7 units\nscore 4",
@@ -307,7 +324,7 @@ def test_pictures_have_scores_above_and_random_sets_below(of: dict[str, Evidence
     ]
     assert made.axes[0].get_ylabel() == "layer 1\nsub-clusters"
     with pytest.raises(RecordError, match="'halves'"):
-        figures.pictures(of["MNIST"], "halves")
+        cluster_figures.pictures(of["MNIST"], "halves")
 
 
 def test_calibration_sorts_the_p_values_of_all_random_partitions(of: dict[str, Evidence]) -> None:

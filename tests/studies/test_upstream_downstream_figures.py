@@ -205,8 +205,37 @@ def test_figures_that_compare_regimes_data_and_shapes() -> None:
     deep = runs_of(grid="final code", hidden="64-64-64-64-64", runs=2)
     made = laid_out(lambda: beyond.shapes({"two layers": runs_of(), "deep": deep}))
     assert "deep: hidden layers 64–64–64–64–64, 60 epochs, 2 runs" in small_print(made)
+    assert [label.get_text() for label in made.axes[0].get_yticklabels()] == [
+        *(f"two layers: layer {layer}" for layer in (1, 2)),
+        *(f"deep: layer {layer}" for layer in range(1, 6)),
+    ]
+    # The strongest dropout, and the last L2 but one, since the strongest is below the bar.
+    q = runs_of().of("q")[..., cells.MEASURES.index(("input_sensitivity", "raw"))]
+    for marker, kind, place in (("*", "dropout", -1), ("s", "l2", -2)):
+        found = [points(line)[0, 0] for line in made.axes[1].lines if line.get_marker() == marker]
+        np.testing.assert_allclose(found[:2], q[:, runs_of().places(kind)[place]].mean(0))
     with pytest.raises(ValueError, match="runs_by_name is empty"):
         beyond.shapes({})
+
+
+def test_agreement_by_strength_has_a_curve_for_each_kind_of_pairs_and_tables_at_the_strongest() -> None:
+    runs = runs_of(grid="all")
+    runs.values["similarity"][:] = np.outer(np.arange(8), np.arange(8)) / 100  # of measures i and j: i j / 100
+    runs.fresh["similarity"][:] = 0.02
+    made = laid_out(lambda: figures.agreement_by_strength(runs))
+    levels = {"upstream": 0.2925, "one form": 0.015, "raw with": 0.03, "raw down": 0.055, "normalised down": 0.11}
+    curves = [container.lines[0] for container in made.axes[0].containers if isinstance(container, ErrorbarContainer)]
+    assert len(curves) == len(levels)
+    for line, level in zip(curves, levels.values(), strict=True):
+        np.testing.assert_allclose(points(line)[:, 1], level)
+    tables = [ax for ax in made.axes if ax.images]
+    assert len(tables) == 6
+    assert [label.get_text() for label in tables[0].get_yticklabels()] == list(drawing.SHORT)
+    similarity, difference = (np.asarray(tables[place].images[0].get_array(), dtype=float) for place in (0, 3))
+    assert similarity[3, 7] == pytest.approx(0.21)
+    assert difference[3, 7] == pytest.approx(0.19)
+    assert np.isnan(np.diag(difference)).all()
+    assert tables[0].get_title(loc="left").endswith(", n = 3")
 
 
 def test_curves_show_means_over_kept_networks_and_mark_where_some_are_missing() -> None:
