@@ -12,8 +12,6 @@ from PIL import Image
 
 from modutils.plotting import COLORS
 
-#: Ground of the theme's dark pages. Figures are clear there; text beside images is made for it.
-GROUND = "#14181e"
 _LUMA = np.array([0.299, 0.587, 0.114])
 _INK = 0.93  # what black becomes
 _BRIGHT = 0.45  # luma from which a colour is seen well on a dark ground as it is
