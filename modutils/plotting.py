@@ -16,7 +16,9 @@ from typing import Any, ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import PathPatch
@@ -97,30 +99,40 @@ def png(figure: Figure) -> bytes:
     (310, 231)
     """
     drawn = io.BytesIO()
-    # Without compression: it is read again at once. Only what was drawn has its final layout.
+    places = _Places(figure)
+    # Without compression: it is read again at once.
     figure.savefig(drawn, format="png", dpi="figure", bbox_inches="tight", pil_kwargs={"compress_level": 0})
+    places.remove()
     picture = Image.open(drawn).convert("RGB")
-    cut = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"]).p0 * figure.dpi
     entries = PngInfo()
-    for entry, boxes in zip(("images", "ends"), _images(figure), strict=True):
-        edges = [(box.extents - np.tile(cut, 2)).round().astype(int).tolist() for box in boxes]
-        places = [[left, picture.height - top, right, picture.height - bottom] for left, bottom, right, top in edges]
-        entries.add_text(entry, json.dumps(places))
+    for entry, boxes in (("images", places.images), ("ends", places.ends)):
+        edges = [np.round(box.extents).astype(int).tolist() for box in boxes]
+        upright = [[left, picture.height - top, right, picture.height - bottom] for left, bottom, right, top in edges]
+        entries.add_text(entry, json.dumps(upright))
     packed = io.BytesIO()
     picture.save(packed, format="png", pnginfo=entries)
     return packed.getvalue()
 
 
-def _images(figure: Figure) -> tuple[list[Bbox], list[Bbox]]:
-    """Where images with their colour bars stand, and the points of these."""
-    images, ends = [], []
-    for image in (image for ax in figure.axes for image in ax.images):
-        images.append(Bbox.intersection(image.get_window_extent(), image.axes.bbox))
-        if image.colorbar is not None:
-            bar = image.colorbar.ax
-            images.append(bar.bbox)
-            ends += [patch.get_window_extent() for patch in bar.patches if isinstance(patch, PathPatch)]
-    return [box for box in images if box is not None], ends
+class _Places(Artist):
+    """Sees where images and their colour bars stand while a figure is drawn: earlier or later it has another layout."""
+
+    def __init__(self, figure: Figure) -> None:
+        super().__init__()
+        self.set_in_layout(False)
+        figure.add_artist(self)
+        self.seen_in = figure
+
+    def draw(self, renderer: RendererBase) -> None:
+        self.images, self.ends = list[Bbox](), list[Bbox]()
+        for image in (image for ax in self.seen_in.axes for image in ax.images):
+            seen = Bbox.intersection(image.get_window_extent(renderer), image.axes.bbox)
+            self.images += [] if seen is None else [seen]
+            if image.colorbar is not None:
+                bar = image.colorbar.ax
+                points = [patch for patch in bar.patches if isinstance(patch, PathPatch)]
+                self.images.append(bar.bbox.frozen())
+                self.ends += [point.get_window_extent(renderer) for point in points]
 
 
 def figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
