@@ -396,7 +396,7 @@ chapter.boxes("B2")
 # The paper shows a histogram of all scores, and one of the scores inside one block. One block is little to go by, so
 # [Figure 2-all](#fig-2-all) adds the others.
 
-# %% mystnb={"figure": {"name": "fig-2", "caption": "**Figure 2 of the paper.** Scores in the whole matrix (a) and in one block (b) ({glue:text}`dataset`). Look at where the mass lies relative to the black line at zero. The vertical axis is logarithmic; on a linear one the bar at zero hides all else."}, "image": {"alt": "Two histograms of scores, the upper one peaked at zero with two tails, the lower one mostly on the positive side", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
+# %% mystnb={"figure": {"name": "fig-2", "caption": "**Figure 2 of the paper.** Scores in the whole matrix (a) and in one block (b) ({glue:text}`dataset`). Look at where the mass lies relative to the line at zero. The vertical axis is logarithmic; on a linear one the bar at zero hides all else."}, "image": {"alt": "Two histograms of scores, the upper one peaked at zero with two tails, the lower one mostly on the positive side", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figures.scores(main)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}

@@ -71,6 +71,24 @@ def test_every_image_has_a_description(html: Path) -> None:
     assert poor == []
 
 
+def test_every_figure_of_a_chapter_is_there_for_light_and_for_dark_pages(html: Path) -> None:
+    for chapter in CHAPTERS:
+        page = html / "notebooks" / f"{chapter.stem}.html"
+        figures = soup(page).select("article figure:has(img)")
+        assert figures
+        shown = [figure.select("img") for figure in figures]
+        assert len(soup(page).select("article img")) == sum(map(len, shown)), "a figure without number and caption"
+        for light, dark in shown:
+            assert light["alt"] == dark["alt"]
+            assert light["style"] == dark["style"]
+            assert "on-light" in light["class"]
+            assert "on-dark" in dark["class"]
+            assert str(dark["src"]) == str(light["src"]).replace(".png", ".dark.png")
+            # A hidden image in a link that is not hidden would be an empty stop for the keyboard.
+            assert light.find_parent("a", class_="on-light")
+            assert dark.find_parent("a", class_="on-dark")
+
+
 def test_every_drawing_in_a_page_has_a_description_and_ids_of_its_own(html: Path) -> None:
     drawings = elements(html, "svg.drawing")
     assert {page for page, _ in drawings} == {"book/intro.html", "book/primer.html"}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import book_pdf
@@ -122,6 +125,28 @@ def test_a_page_on_two_screens_in_two_themes(html: Path, opened: Opened, name: s
 
 
 @needs_browser
+def test_figures_have_the_ground_of_the_page(html: Path, opened: Opened) -> None:
+    page = opened.open(html / "notebooks" / "biclustering.html")
+    figures = page.locator("article figure:has(img)")
+    settings: tuple[tuple[Literal["screen", "print"], str, str], ...] = (
+        ("screen", "light", "on-light"),
+        ("print", "dark", "on-light"),
+        ("screen", "dark", "on-dark"),
+    )
+    for media, theme, shown in settings:
+        page.emulate_media(media=media)
+        _theme(page, theme)
+        assert page.locator("article figure img:visible").count() == figures.count() > 10
+        assert page.locator(f"article figure img.{shown}:visible").count() == figures.count()
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(18, 18, 18)"  # the one for which test_dark.py measures contrast
+    pixels = np.asarray(Image.open(io.BytesIO(figures.first.locator("img:visible").screenshot())).convert("RGB"))
+    assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1]] == 18).all()
+    # Words are as light as they were made: nothing dims the figure.
+    assert pixels.max() > 220
+
+
+@needs_browser
 def test_search_finds_a_word_and_leads_there(html: Path, opened: Opened) -> None:
     page = opened.open(html / f"{NAMES[0]}.html")
     page.locator(".search-button-field").first.click()
@@ -198,7 +223,7 @@ def test_a_row_leads_to_figure_rule_and_record(html: Path, opened: Opened) -> No
     assert "results/upstream_downstream/modules" in record.first.locator("..").inner_text()
     row.get_by_role("link", name="figure").click()
     page.wait_for_url(re.compile(r"upstream_downstream\.html#fig-"))
-    assert page.locator(f"{page.evaluate('location.hash')} img").count() == 1
+    assert page.locator(f"{page.evaluate('location.hash')} img:visible").count() == 1
     # The same anchor in the chapter, and the way back.
     page = opened.open(html / "notebooks" / "upstream_downstream.html", "#claim-u2")
     box = page.locator("#claim-u2")

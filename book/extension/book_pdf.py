@@ -21,9 +21,10 @@ HTML = ROOT / "_build" / "html"
 #: Names under which systems install a Chromium.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FOOTER = '<div style="font-size: 8px; text-align: center; width: 100%"><span class="pageNumber"></span></div>'
-#: What is there to be clicked.
-BUTTONS = (
-    ".headerlink, .copybtn, .prev-next-area, .toctree-wrapper, .scoreboard-filters, script, details.verdict details"
+#: What is there to be clicked, or for dark pages.
+NOT_PRINTED = (
+    ".headerlink, .copybtn, .prev-next-area, .toctree-wrapper, .scoreboard-filters, script, details.verdict details, "
+    ".on-dark"
 )
 
 
@@ -48,8 +49,8 @@ def one_page(html: Path, names: list[str]) -> str:
         article = BeautifulSoup((html / name).read_text(encoding="utf-8"), "html.parser").select_one("article")
         if article is None:
             raise ValueError(f"{name} has no article; build the book anew: make book")
-        for button in article.select(BUTTONS):
-            button.decompose()
+        for element in article.select(NOT_PRINTED):
+            element.decompose()
         for element in article.select("[id]"):
             element["id"] = f"p{place}-{element['id']}"
         for link in article.select("a[href]"):

@@ -89,6 +89,7 @@ def svg(draw: Callable[[], Figure], key: str, alt: str) -> str:
     drawn = re.sub(r' id="([^"]*)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", drawn)
     drawn = re.sub(r'(href="#|url\(#)', rf"\g<1>{key}-", drawn)
     drawn = re.sub(f"{INK}|#333333", "currentColor", drawn).replace(PAPER, "var(--pst-color-background, white)")
+    drawn = drawn.replace(HUES[0].lower(), f"var(--drawing-blue, {HUES[0]})")  # words in it are too dark on black
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
     assert size is not None
     words = escape(alt, quote=True)

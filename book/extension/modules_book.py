@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dark
 import front
 import nbformat
 import primer
@@ -78,6 +79,8 @@ def as_page(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell = notebook.cells[place] = nbformat.v4.new_markdown_cell(output.data["text/markdown"])
         if cell.cell_type == "markdown":
             cell.source = with_references(cell.source)
+        for output in cell.get("outputs", []):
+            output.get("metadata", {}).pop("image/png", None)  # its size in JupyterLab; that on a page is the cell's
     return notebook
 
 
@@ -373,6 +376,24 @@ def _copy_notebooks(app: Sphinx, error: Exception | None) -> None:
             shutil.copyfile(EXECUTED / target.name, target)
 
 
+def _figures_for_dark_pages(app: Sphinx, document: nodes.document) -> None:
+    """Put beside every figure of a chapter the one that the style sheet shows on dark pages instead, see `dark`."""
+    if not app.env.docname.startswith("notebooks/"):
+        return
+    for image in list(document.findall(nodes.image)):
+        light = Path(app.srcdir) / image["uri"].lstrip("/")
+        try:
+            made = dark.on_dark(light.read_bytes())
+        except ValueError as error:
+            raise ExtensionError(f"{app.env.docname}, figure {image.get('alt')!r}: {error}") from error
+        light.with_suffix(".dark.png").write_bytes(made)
+        twin = image.deepcopy()
+        twin["uri"] = str(Path(image["uri"]).with_suffix(".dark.png"))
+        image["classes"] += ["on-light"]
+        twin["classes"] += ["on-dark", "dark-light"]  # the second: to the theme, an image that it need not dim
+        image.parent.insert(image.parent.index(image) + 1, twin)
+
+
 def _own_footnotes(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings number their references from 1 each, and share a page here: let Sphinx number them on."""
     for position, line in enumerate(lines):
@@ -411,6 +432,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", _configure)
     app.connect("html-page-context", _offer_notebook, priority=400)  # before the theme makes its buttons
     app.connect("build-finished", _copy_notebooks)
+    app.connect("doctree-read", _figures_for_dark_pages, priority=400)  # before Sphinx collects images
     app.connect("autodoc-process-docstring", _own_footnotes)
     app.connect("html-page-context", _accessible)
     app.add_css_file("book.css")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 from modutils import plotting
 from modutils.statistics import Interval, mean_interval
@@ -165,3 +169,66 @@ def test_a_figure_that_cannot_be_finished_is_closed() -> None:
     with pytest.raises(ValueError, match="no data"):
         broken()
     assert plt.get_fignums() == before
+
+
+def opened(made: Figure) -> tuple[Image.Image, dict[str, list[list[int]]]]:
+    picture = Image.open(io.BytesIO(plotting.png(made)))
+    return picture, {entry: json.loads(picture.info[entry]) for entry in ("images", "ends")}
+
+
+def test_a_picture_says_to_the_pixel_where_its_images_stand() -> None:
+    @plotting.figure
+    def draw() -> Figure:
+        made, (left, middle, right) = plt.subplots(1, 3, figsize=(6.3, 2.4))
+        left.imshow(np.ones((3, 3)), cmap="Reds", vmin=0, vmax=1)  # square, so that it does not fill its place
+        left.spines[:].set_visible(False)
+        middle.imshow(np.ones((2, 5)), cmap="Reds", vmin=0, vmax=1, aspect="auto")
+        middle.set(xlim=(-3, 2), ylim=(1.5, -2), ylabel="long words at the side")  # half empty
+        middle.spines[:].set_visible(False)
+        right.plot([1, 2])
+        return plotting.note(made, "Words below the figure, which make the picture larger than it.")
+
+    made = draw()
+    picture, places = opened(made)
+    red: Any = (np.abs(np.asarray(picture) / 255 - plt.get_cmap("Reds")(1.0)[:3]) < 0.01).all(axis=2)
+    said = np.zeros_like(red)
+    assert len(places["images"]) == 2
+    for left, top, right, bottom in places["images"]:
+        assert red[top + 1 : bottom - 1, left + 1 : right - 1].all()
+        said[top - 1 : bottom + 1, left - 1 : right + 1] = True
+    assert not red[~said].any()
+    assert places["ends"] == []
+    assert made.artists == []
+    assert plotting.png(draw()) == plotting.png(draw())
+
+
+def test_colour_bars_and_their_points_belong_to_images() -> None:
+    @plotting.figure
+    def draw() -> Figure:
+        made, ax = plt.subplots(figsize=(4, 2))
+        plotting.diverging_image(ax, np.ones((2, 2)), 1.0, label="x")
+        return made
+
+    picture, places = opened(draw())
+    _, bar = places["images"]
+    pixels = np.asarray(picture).astype(int)
+    inside = pixels[bar[1] + 3 : bar[3] - 3, (bar[0] + bar[2]) // 2]
+    assert inside[0, 0] > inside[0, 2] + 50  # red above
+    assert inside[-1, 2] > inside[-1, 0] + 50  # blue below
+    # Points go on where the bar ends, below and above.
+    (_, below, _, end), (_, start, _, above) = places["ends"]
+    assert start < above == pytest.approx(bar[1], abs=1)
+    assert end > below == pytest.approx(bar[3], abs=1)
+
+
+def test_jupyter_is_shown_the_picture_and_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[Any, Any]] = []
+    monkeypatch.setattr("IPython.display.display", lambda data, *, raw, metadata: shown.append((data, metadata)))
+    with plt.rc_context(plotting.STYLE):
+        made = plt.figure(figsize=(3, 2))
+    plt.close(made)
+    made._ipython_display_()  # type: ignore[attr-defined]
+    ((data, metadata),) = shown
+    assert base64.b64decode(data["image/png"]) == plotting.png(made)
+    size = Image.open(io.BytesIO(plotting.png(made))).size
+    assert metadata == {"image/png": {"width": size[0] // 2, "height": size[1] // 2}}
