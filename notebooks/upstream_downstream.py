@@ -296,13 +296,12 @@ ax.set(xscale="log", xlabel="steps of the chain", ylabel="modularity $Q$")
 ax.legend()
 plt.show()
 
-# %% jupyter={"source_hidden": true} tags=["remove-input"]
-say(r"""
-This matters more than it seems to. Untrained and trained networks often differ in $Q$ by no more than a chain misses. And two chains on the
-*same* matrix can end in different modules, which looks like disagreement between measures where there is none. So we search harder than
-the paper did, with the library's search as it comes. *Leiden* {cite:p}`traag2019louvain` moves units one by one, takes the modules it finds for
-units, and begins again. We run it from several starts, a local search goes on from the best, and the paper's chain from there.
-""")
+# %% [markdown]
+# This matters more than it seems to. Untrained and trained networks often differ in $Q$ by no more than a chain misses. And two chains on the
+# *same* matrix can end in different modules, which looks like disagreement between measures where there is none. So we search harder than
+# the paper did, with the library's search as it comes. *Leiden* ([Traag et al., 2019](https://doi.org/10.1038/s41598-019-41695-z)) moves units one by
+# one, takes the modules it finds for units, and begins again. We run it from several starts, a local search goes on from the best, and the
+# paper's chain from there.
 
 # %% mystnb={"figure": {"name": "fig-ud-live-matrix", "caption": "Normalised covariance of the 32 units, as they come (a) and sorted by module (b); the diagonal is left out. Lines separate modules. Empty rows, if there are any, are units that never fire: they are in no module."}, "image": {"alt": "Two blue matrices side by side: an irregular one and the same sorted into darker blocks along the diagonal", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 figure, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 3.4))
