@@ -795,12 +795,12 @@ length.verdicts_by_length(of.by_length())
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 first_length, *_, last_length = of.by_length().items()
-said = {name: tuple(rule(one) for _, one in (first_length, last_length)) for name, (_, rule) in length.RULES.items()}
-moved = [f"{name} from “{before}” to “{after}”" for name, (before, after) in said.items() if before != after]
+before, after = (length.verdicts(one) for _, one in (first_length, last_length))
+moved = [f"{name} from “{before[name]}” to “{after[name]}”" for name in after if before[name] != after[name]]
 chapter.remark(
     f"**What we see.** Between {first_length[0]} and {last_length[0]} epochs "
     + (
-        f"the verdict moves for {len(moved)} of {len(said)} rules: {', '.join(moved)}."
+        f"the verdict moves for {len(moved)} of {len(after)} rules: {', '.join(moved)}."
         if moved
         else "no verdict moves."
     )

@@ -42,6 +42,7 @@ METHODS = (
 )
 K = 10  # modules where they are described, as in the paper: the number of classes
 RANDOM_ORDERS = 20
+RANDOM_STARTS = 20  # of the search for modules of highest bipartite modularity
 HISTOGRAM_BINS = 161
 
 
@@ -539,7 +540,7 @@ def compare(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any
     paired = np.append(of_row[np.argsort(of_column)], -1)[column_labels]
     clusterings["checkerboard biclustering"] = (row_labels, paired)
     generator = np.random.default_rng(seed)
-    starts = [clusterings["co-clustering, paper"][1], *generator.integers(K, size=(RANDOM_ORDERS, columns.size))]
+    starts = [clusterings["co-clustering, paper"][1], *generator.integers(K, size=(RANDOM_STARTS, columns.size))]
     clusterings["bipartite modularity"] = others.bipartite_modules(positive, K, starts)
 
     def scored(entries: np.ndarray, rows_of: np.ndarray, columns_of: np.ndarray) -> dict[str, float]:
@@ -551,11 +552,12 @@ def compare(*, dataset: str, model: str, layer: str, seed: int) -> dict[str, Any
         }
 
     revealed = _revealed(net, layer, images)
+    sampled = np.random.default_rng(seed).choice(matrix.size, EFFORTS[dataset].entries)
     found = _cluster(revealed, K, "paper", seed)
     rule = scored(np.maximum(revealed, 0), found.row_labels, found.column_labels) | {
         "hoyer": coclustering.hoyer_sparsity(revealed),
         "hoyer_rescale": coclustering.hoyer_sparsity(matrix),
-        "spearman": float(stats.spearmanr(_sampled(revealed, seed), _sampled(matrix, seed)).statistic),
+        "spearman": float(stats.spearmanr(revealed.ravel()[sampled], matrix.ravel()[sampled]).statistic),
         "rows": float(adjusted_rand_score(found.row_labels, clusterings["co-clustering, paper"][0])),
         "columns": float(adjusted_rand_score(found.column_labels, clusterings["co-clustering, paper"][1])),
     }
@@ -570,11 +572,6 @@ def _revealed(net: nn.Sequential, layer: str, images: torch.Tensor) -> np.ndarra
     outputs = nn.functional.one_hot(logits.argmax(1), logits.shape[1]) - 1 / logits.shape[1]
     values, baseline = (layer_activations(net, layer, own) for own in (images, torch.zeros_like(images[:1])))
     return others.reveal_cancel(above, values, baseline, outputs).T.contiguous().numpy()
-
-
-def _sampled(matrix: np.ndarray, seed: int) -> np.ndarray:
-    """Some entries, drawn at random."""
-    return matrix.ravel()[np.random.default_rng(seed).choice(matrix.size, min(matrix.size, 200_000))]
 
 
 # --- ablation -----------------------------------------------------------------------------------------------

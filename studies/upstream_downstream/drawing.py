@@ -83,11 +83,10 @@ def caption(made: Figure, runs: Runs, *parts: str) -> Figure:
     """Data, networks, n and how they were trained in small print below a figure, and more; the figure."""
     epochs = runs.params["epochs"]
     regime = f"{epochs} epochs" if runs.params["regime"] == "fixed" else f"early stopping, at most {epochs} epochs"
-    count = f"{len(runs.seeds)}{'' if len(runs.seeds) == runs.planned else f' of {runs.planned}'}"
     words = (
         images_of(runs.dataset),
         f"hidden layers {runs.params['hidden'].replace('-', '–')}, {regime}",
-        f"{count} {'run' if len(runs.seeds) == 1 else 'runs'} of {len(runs.settings)} networks, {int(runs.kept.sum())} "
+        f"{count_of(runs)} of {len(runs.settings)} networks, {int(runs.kept.sum())} "
         f"of {runs.kept.size} reach {100 * LEAST_ACCURACY:.0f}\u00a0% test accuracy and count",
     )
     return note(made, "; ".join((*words, *parts)) + ".")
@@ -106,8 +105,9 @@ def mean_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def count_of(runs: Runs) -> str:
-    """How many runs, in words."""
-    return f"{len(runs.seeds)} run{'s' if len(runs.seeds) > 1 else ''}"
+    """How many runs are recorded, and of how many if some are missing, in words."""
+    count = f"{len(runs.seeds)}{'' if len(runs.seeds) == runs.planned else f' of {runs.planned}'}"
+    return f"{count} run{'' if count == '1' else 's'}"
 
 
 def in_words(kind: str, strength: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,16 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from companion.claims import decide
 from companion.records import RecordError
 from modutils.plotting import COLORS, GREY, PUBLISHED, WIDTH, figure, letters, note
 from modutils.statistics import Interval, mean_interval
-from studies.upstream_downstream.agreement_claims import (
-    across_at_l1,
-    against_untrained,
-    u22_conditions,
-    u23_conditions,
-)
+from studies.upstream_downstream import agreement_claims, modularity_claims
+from studies.upstream_downstream.agreement_claims import across_at_l1, against_untrained
 from studies.upstream_downstream.cells import MEASURES
 from studies.upstream_downstream.drawing import (
     BY_SIDE,
@@ -38,7 +33,7 @@ from studies.upstream_downstream.drawing import (
     mean_error,
 )
 from studies.upstream_downstream.evidence import Evidence
-from studies.upstream_downstream.modularity_claims import sparsity_at_top, u2_conditions, u8_conditions
+from studies.upstream_downstream.modularity_claims import sparsity_at_top
 from studies.upstream_downstream.runs import LEAST_ACCURACY, UPSTREAM, Runs
 
 #: Settings whose course is drawn, with their colours: those whose level after 500 epochs was read off, and p = 0.5.
@@ -62,12 +57,12 @@ def _epoch_axis(ax: Axes, epochs: np.ndarray) -> None:
     ax.grid(True, axis="y")
 
 
-def _followed(found: Mapping[int, Runs]) -> tuple[Runs, np.ndarray, np.ndarray]:
-    """The last of the runs along training, the numbers of epochs, and where these stand on a logarithmic axis."""
+def _followed(found: Mapping[int, Runs]) -> tuple[Runs, np.ndarray]:
+    """The last of the runs along training, and where the numbers of epochs stand on a logarithmic axis."""
     if not found:
         raise RecordError("no run whose training is followed is recorded")
     epochs = np.array(list(found), dtype=float)
-    return found[int(epochs[-1])], epochs, np.where(epochs == 0, 0.5, epochs)
+    return found[max(found)], np.where(epochs == 0, 0.5, epochs)
 
 
 def _published(last: Runs, measure: str, kind: str, strength: float) -> list[float]:
@@ -81,12 +76,11 @@ def _errors(last: Runs) -> tuple[str, ...]:
 
 
 def _small_print(made: Figure, last: Runs, *parts: str) -> Figure:
-    count = f"{len(last.seeds)} of {last.planned} runs" if len(last.seeds) < last.planned else count_of(last)
     words = (
         images_of(last.dataset),
         f"hidden layers {last.params['hidden'].replace('-', '–')}",
         f"constant rate to {last.params['epochs']} epochs",
-        f"{count}",
+        count_of(last),
     )
     return note(made, "; ".join((*words, *parts)) + ".")
 
@@ -100,7 +94,7 @@ def along_training(found: Mapping[int, Runs]) -> Figure:
     found : mapping
         For each number of epochs the runs as they were then, see `studies.upstream_downstream.runs.followed`.
     """
-    last, _, x = _followed(found)
+    last, x = _followed(found)
     q = np.stack([runs["q"] for runs in found.values()], axis=1).mean(3)  # (runs, epochs, networks, measures)
     made, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), sharex=True)
     for ax, measure in zip(axes.flat, BY_SIDE, strict=True):
@@ -141,7 +135,7 @@ def strong_penalties(found: Mapping[int, Runs]) -> Figure:
     found : mapping
         As in `along_training`.
     """
-    last, _, x = _followed(found)
+    last, x = _followed(found)
 
     def along(name: str, place: int) -> np.ndarray:
         """A quantity of one setting: (runs, epochs, …)."""
@@ -190,12 +184,13 @@ def strong_penalties(found: Mapping[int, Runs]) -> Figure:
     )
 
 
-#: For each of four rules: its axis, and what it says of the evidence.
-RULES: dict[str, tuple[str, Callable[[Evidence], str]]] = {
-    "U2": ("peak Q*: dropout minus\nthe better of L2 and L1", lambda of: decide(u2_conditions(of), holds=7, part=4)),
-    "U8": ("share of small weights", lambda of: decide(u8_conditions(of))),
-    "U22": ("agreement downstream\nminus untrained", lambda of: decide(u22_conditions(of), part=2)),
-    "U23": ("downstream agrees\nwith upstream", lambda of: decide(u23_conditions(of))),
+_CLAIMS = {claim.id: claim for each in (modularity_claims, agreement_claims) for claim in each.CLAIMS}
+#: For each of four claims its axis, and the bar of its rule.
+_AXES = {
+    "U2": ("peak Q*: dropout minus\nthe better of L2 and L1", 0),
+    "U8": ("share of small weights", 0.8),
+    "U22": ("agreement downstream\nminus untrained", 0),
+    "U23": ("downstream agrees\nwith upstream", 0.4),
 }
 SHORT_VERDICTS = {
     "holds": "holds",
@@ -203,9 +198,12 @@ SHORT_VERDICTS = {
     "does not hold": "does not\nhold",
     "undecided": "un-\ndecided",
 }
-
-
 _BELOW: dict[str, Any] = {"loc": "lower center", "ncols": 2, "fontsize": 7.5, "columnspacing": 0.8, "handlelength": 1.4}
+
+
+def verdicts(of: Evidence) -> dict[str, str]:
+    """What the four rules say of the evidence after so many epochs."""
+    return {name: _CLAIMS[name].decide(of).verdict for name in _AXES}
 
 
 @figure
@@ -252,15 +250,16 @@ def verdicts_by_length(found: Mapping[int, Evidence]) -> Figure:
         for color, marker, label in ((UP, "o", "upstream"), (DOWN, "o", "downstream"), (GREY, "D", "normalised"))
     ]
     peak.legend(handles=handles, **_BELOW)
-    for ax, bar, (name, (label, verdict)) in zip(axes.flat, (0, 0.8, 0, 0.4), RULES.items(), strict=True):
+    said = [verdicts(of) for of in found.values()]
+    for ax, (name, (label, bar)) in zip(axes.flat, _AXES.items(), strict=True):
         ax.axhline(bar, color=GREY, linewidth=1, zorder=0)
         ax.set_ylabel(f"{label} ({name})")
         ax.set_xlim(-0.5, len(found) - 0.5)
         ax.set_xticks(x, [str(epochs) for epochs in found])
         ax.grid(True, axis="y")
-        for column, of in zip(x, found.values(), strict=True):
+        for column, all_four in zip(x, said, strict=True):
             at: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
-            ax.annotate(SHORT_VERDICTS[verdict(of)], (column, 1.01), fontsize=7.5, **at)
+            ax.annotate(SHORT_VERDICTS[all_four[name]], (column, 1.01), fontsize=7.5, **at)
         if ax is not peak:
             ax.legend(**_BELOW)
         low, high = ax.get_ylim()

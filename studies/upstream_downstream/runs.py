@@ -146,7 +146,8 @@ ALONG_TRAINING = ("test_accuracy", "sparsity", "q", "unused", "effective_number"
 def followed(results: Results, first: Runs) -> dict[int, Runs]:
     """Runs of the same data set, shape and regime after each number of epochs at which stage ``follow`` looked.
 
-    They have some of the settings, and `ALONG_TRAINING` alone. Nothing where the stage has no such record.
+    They have some of the settings, and `ALONG_TRAINING` alone. Nothing where the stage has no such record, and of runs
+    that are one of these.
 
     Raises
     ------
@@ -158,6 +159,8 @@ def followed(results: Results, first: Runs) -> dict[int, Runs]:
     if not found:
         return {}
     params = {name: value for name, value in found[0][0].params.items() if name not in ("dataset", "seed")}
+    if first.params["grid"] == params["grid"]:
+        return {}
     diverged = np.stack([record.values["diverged"] for _, record in found])
     return {
         int(epochs): Runs(

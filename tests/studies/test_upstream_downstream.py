@@ -232,6 +232,7 @@ def test_rules_on_strong_penalties_look_at_the_longest_training(found: runs.Runs
         records.write(cell, values, {}, tmp_path)
     own = Evidence(Results(plan, tmp_path), found)
     assert list(own.by_length()) == [60, 120, 250, 500]
+    assert own.by_length()[120].by_length() == {}
     assert own.at_length().runs.params == params | {"epochs": 500}
     assert (own.at_length().runs.planned, own.at_length().runs.seeds) == (3, [0, 1])
     assert DECIDE["U2"](own).verdict == "holds"
