@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from companion import claims
-from companion.claims import Finding, State, above, below, every, finding, untestable
+from companion.claims import Finding, State, above, below, bounded, every, finding, untestable
 from modutils import statistics
 from modutils.statistics import Interval
 from studies.detecting_modularity import cells, evidence
@@ -298,9 +298,8 @@ def _c9(of: Evidence) -> Finding:
         return untestable("Networks with this penalty are trained on MNIST only.")
     cut = statistics.mean_interval(evidence.paired(with_it, without, lambda one: one.values["weights"]["ncut"]))
     cost = statistics.mean_interval(evidence.paired(with_it, without, lambda one: 100 * one.values["accuracy"]))
-    pruned = statistics.mean_interval(
-        evidence.paired(with_it, without, lambda one: 100 * one.values["pruned"]["accuracy"])
-    )
+    points = evidence.paired(with_it, without, lambda one: 100 * one.values["pruned"]["accuracy"])
+    pruned = bounded(statistics.mean_interval(points), -100, 100)
     if cut.n < LEAST:
         return untestable(NOT_ENOUGH)
 

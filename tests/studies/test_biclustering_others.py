@@ -99,3 +99,17 @@ def test_planted_modules_are_found_and_never_fewer_than_a_start_has() -> None:
     )
     truth = np.where(kept, rows, -1), np.where(np.arange(40) != 7, columns, -1)
     assert best == pytest.approx(others.bipartite_modularity(matrix, *truth), rel=1e-12)
+
+
+def test_no_row_and_no_column_would_rather_be_elsewhere() -> None:
+    rng = np.random.default_rng(2)
+    matrix = rng.random((20, 25)) * np.exp(rng.normal(size=(20, 1)) + rng.normal(size=25))  # some weigh much more
+    rows, columns = others.bipartite_modules(matrix, 4, list(rng.integers(4, size=(5, 25))))
+    best = others.bipartite_modularity(matrix, rows, columns)
+    assert best > 0
+    for labels in (rows, columns):
+        for place, own in enumerate(labels.copy()):
+            for other in range(4):
+                labels[place] = other
+                assert others.bipartite_modularity(matrix, rows, columns) <= best + 1e-12
+            labels[place] = own
