@@ -192,12 +192,7 @@ _AXES = {
     "U22": ("agreement downstream\nminus untrained", 0),
     "U23": ("downstream agrees\nwith upstream", 0.4),
 }
-SHORT_VERDICTS = {
-    "holds": "holds",
-    "holds in part": "in part",
-    "does not hold": "does not\nhold",
-    "undecided": "un-\ndecided",
-}
+SIGNS = {"holds": "✓", "holds in part": "½", "does not hold": "✗", "undecided": "?"}
 _BELOW: dict[str, Any] = {"loc": "lower center", "ncols": 2, "fontsize": 7.5, "columnspacing": 0.8, "handlelength": 1.4}
 
 
@@ -259,7 +254,7 @@ def verdicts_by_length(found: Mapping[int, Evidence]) -> Figure:
         ax.grid(True, axis="y")
         for column, all_four in zip(x, said, strict=True):
             at: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
-            ax.annotate(SHORT_VERDICTS[all_four[name]], (column, 1.01), fontsize=7.5, **at)
+            ax.annotate(SIGNS[all_four[name]], (column, 1.01), fontsize=12, **at)
         if ax is not peak:
             ax.legend(**_BELOW)
         low, high = ax.get_ylim()
@@ -271,5 +266,6 @@ def verdicts_by_length(found: Mapping[int, Evidence]) -> Figure:
         last,
         "bars: 95\u00a0% intervals over runs" if len(last.seeds) > 1 else "no intervals",
         f"networks below {100 * LEAST_ACCURACY:.0f}\u00a0% test accuracy are left out",
-        "grey lines: bars of the rules; above: what they say after so many epochs",
+        "grey lines: bars of the rules",
+        "above: " + ", ".join(f"{sign} {word}" for word, sign in SIGNS.items()),
     )

@@ -193,7 +193,7 @@ def test_the_verdict_of_each_rule_stands_above_each_length() -> None:
     made = laid_out(lambda: length.verdicts_by_length(found))
     said = [length.verdicts(of) for of in found.values()]
     for ax, name in zip(made.axes, ("U2", "U8", "U22", "U23"), strict=True):
-        assert [text.get_text() for text in ax.texts] == [length.SHORT_VERDICTS[one[name]] for one in said]
+        assert [text.get_text() for text in ax.texts] == [length.SIGNS[one[name]] for one in said]
         assert [text.xy[0] for text in ax.texts] == list(range(len(said)))  # type: ignore[attr-defined]
     with pytest.raises(RecordError, match="no run whose training is followed"):
         length.verdicts_by_length({})
