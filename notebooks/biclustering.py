@@ -660,6 +660,18 @@ HTML(grid.effects(record))
 # %% mystnb={"figure": {"name": "fig-regularization", "caption": "The layer of the paper in networks that are trained with dropout, with weight decay, or with neither. (a) Sparsity of the matrix. (b) Agreement of sample clusters with the predicted class, minus that of the untrained network with the same classes. (c) Area under the ablation curve, by module minus greedy: above 0, greedy removal hurts more."}, "image": {"alt": "Three panels of dots with intervals, one row for each way to train", "width": "100%"}} tags=["hide-input"] jupyter={"source_hidden": true}
 grid.regularization(record)
 
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+ways = grid.ways_to_train(record, names[0])
+areas = {
+    way: statistics.mean_interval([own["area"]["module"] - own["area"]["greedy"] for own in found])
+    for way, found in ways.items()
+}
+chapter.remark(
+    "**What we see.** The distance between removal by module and greedy removal, as an area, is "
+    + ", ".join(f"{area.mean:.2f} {area.text('.2f')} with {way}" for way, area in areas.items())
+    + f" on {reports.DATASETS[names[0]]}. So how far behind modules are depends on how the network was trained."
+)
+
 # %% [markdown]
 # The rule of DeepLIFT needs care with smooth activations: the multiplier is the slope between baseline and image, whatever the
 # function. The implementation here takes any elementwise function, which is why the grid can hold GELU.

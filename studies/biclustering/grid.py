@@ -141,26 +141,32 @@ def grid_of_tests(results: Results) -> Figure:
     )
 
 
+_WAYS = {
+    "dropout": ("extend", {"model": "cnn", "layer": "act2", "activation": "relu"}),
+    "weight decay": ("regularize", {"regularization": "weight_decay"}),
+    "neither": ("regularize", {"regularization": "none"}),
+}
+
+
+def ways_to_train(results: Results, dataset: str) -> dict[str, list[Mapping[str, Any]]]:
+    """What is recorded of the paper's layer, one entry a seed, when its network is trained in one of three ways."""
+    return {
+        way: [record.values for _, record in results.recorded(stage, dataset=dataset, **where)]
+        for way, (stage, where) in _WAYS.items()
+    }
+
+
 @figure
 def regularization(results: Results) -> Figure:
     """The paper's layer when its network is trained with dropout, with weight decay, or with neither."""
     datasets = list(dict.fromkeys(cell.params["dataset"] for cell in results.cells if cell.stage == "regularize"))
-    ways = {
-        "dropout": ("extend", {"model": "cnn", "layer": "act2", "activation": "relu"}),
-        "weight decay": ("regularize", {"regularization": "weight_decay"}),
-        "neither": ("regularize", {"regularization": "none"}),
-    }
-    rows = {
-        (dataset, way): [record.values for _, record in results.recorded(stage, dataset=dataset, **where)]
-        for dataset in datasets
-        for way, (stage, where) in ways.items()
-    }
-    counts = {way: sorted({len(rows[dataset, way]) for dataset in datasets}) for way in ways}
+    rows = {(dataset, way): found for dataset in datasets for way, found in ways_to_train(results, dataset).items()}
+    counts = {way: sorted({len(rows[dataset, way]) for dataset in datasets}) for way in _WAYS}
     rows = {name: found for name, found in rows.items() if found}
     measures = {name: paths for name, paths in _MEASURES.items() if name != "area, by module − random"}
     made, axes = plt.subplots(1, len(measures), figsize=(WIDTH, 1.6 + 0.34 * len(rows)), sharey=True)
     labels = [f"{DATASETS[dataset]},\n{way}" if len(datasets) > 1 else way for dataset, way in rows]
-    colors = [COLORS[list(ways).index(way)] for _, way in rows]
+    colors = [COLORS[list(_WAYS).index(way)] for _, way in rows]
     for ax, (title, (path, minus)) in zip(axes, measures.items(), strict=True):
         values = [[_at(one, path) - (_at(one, minus) if minus else 0) for one in found] for found in rows.values()]
         interval_dots(ax, labels, [mean_interval(own) for own in values], colors=colors, reference=0 if minus else None)
