@@ -64,7 +64,7 @@ import torch
 from IPython.display import HTML
 
 from companion import reports
-from modutils import plotting
+from modutils import plotting, statistics
 from studies.biclustering import cells, figures, grid
 
 # Every piece of work of the chosen scale; an unknown scale is an error.
@@ -669,7 +669,7 @@ areas = {
 chapter.remark(
     "**What we see.** The distance between removal by module and greedy removal, as an area, is "
     + ", ".join(f"{area.mean:.2f} {area.text('.2f')} with {way}" for way, area in areas.items())
-    + f" on {reports.DATASETS[names[0]]}. So how far behind modules are depends on how the network was trained."
+    + f" on {reports.DATASETS[names[0]]}."
 )
 
 # %% [markdown]
