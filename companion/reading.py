@@ -16,11 +16,20 @@ from IPython.core.getipython import get_ipython
 from IPython.core.interactiveshell import ExecutionResult
 from IPython.display import Markdown, display
 
-__all__ = ["FOR_PAGE", "glue", "say", "show_captions"]
+__all__ = ["FOR_PAGE", "glue", "minus", "say", "show_captions"]
 
 #: Set in the kernel of a chapter that is executed for a page.
 FOR_PAGE = "MODUTILS_FOR_PAGE"
 _values: dict[str, Any] = {}
+
+
+def minus(text: str) -> str:
+    """The text with the sign of every negative number as a minus, which a hyphen is not.
+
+    >>> minus("from -0.5 [-1, 2] to 10^-2, seeds 3-5")
+    'from −0.5 [−1, 2] to 10^−2, seeds 3-5'
+    """
+    return re.sub(r"(?<![^\s(\[|^×*])-(?=[\d.])", "−", text)
 
 
 def glue(name: str, value: Any, *, display: bool = False, caption: bool = True) -> None:
@@ -48,7 +57,7 @@ def _filled(text: str) -> str:
     def value(found: re.Match[str]) -> str:
         if found[1] not in _values:
             raise ValueError(f"{found[1]!r} was not glued before this text; there are {', '.join(_values) or 'none'}")
-        filled = format(_values[found[1]], found[2] or "")
+        filled = minus(format(_values[found[1]], found[2] or ""))
         # A value is text, not markup. Entities, since a backslash before a bracket is mathematics to JupyterLab.
         return re.sub(r"[\\`*_{}\[\]<>|$~^&!]", lambda mark: f"&#{ord(mark[0])};", filled)
 

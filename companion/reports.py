@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -11,6 +12,7 @@ import numpy as np
 
 from companion import records, witness
 from companion.claims import STATE_WORDS, VERDICTS, Series, State, Verdict
+from companion.reading import minus
 from companion.records import Cell, Record, Results, form
 from modutils.statistics import Interval
 
@@ -43,7 +45,7 @@ def verdict_table(found: Mapping[str, Sequence[Verdict]], *, linked: bool = Fals
     for rows in zip(*lists, strict=True):
         first = rows[0]
         cells_of_row = "".join(
-            f"<td>{badge(row.verdict)}<br>{escape(row.value)}<br><small>{escape(row.interval)}{_parts(row)}{_caveat(row)}</small></td>"
+            f"<td>{badge(row.verdict)}<br>{typeset(row.value)}<br><small>{typeset(row.interval)}{_folded(row)}{_caveat(row)}</small></td>"
             for row in rows
         )
         place, name = escape(anchor(first.id)), f"<strong>{escape(first.id)}</strong>"
@@ -87,7 +89,7 @@ def verdict_box(
     short = " ".join(f'<span class="verdict-of">{names[name]}{badge(row.verdict)}</span>' for name, row in rows.items())
     lines = "".join(_one(name, row, place < (reasons or len(rows))) for place, (name, row) in enumerate(rows.items()))
     rule = {"Published": first.published, "Rule": first.rule, "Tried": first.tried}
-    small = "<br>".join(f"{name}: {escape(text)}" for name, text in rule.items() if text)
+    small = "<br>".join(f"{name}: {typeset(text)}" for name, text in rule.items() if text)
     where = " · ".join(f'<a href="{escape(to)}">{escape(text)}</a>' for text, to in (links or {}).items())
     return (
         f'<details class="verdict" id="{escape(anchor(id))}"><summary><{heading}>{escape(id)}: '
@@ -101,8 +103,8 @@ def _one(name: str, row: Verdict, why: bool) -> str:
     drawn = row.series if why else None
     parts = "" if drawn and set(row.states) <= set(drawn.values) else _parts(row)
     text = (
-        f"<p>{escape(name)}: {badge(row.verdict)} <strong>{escape(row.value)}</strong> "
-        f"{escape(_in_brackets(row.interval))}{parts}{_caveat(row)}{'<br>' + escape(row.why) if why else ''}</p>"
+        f"<p>{escape(name)}: {badge(row.verdict)} <strong>{typeset(row.value)}</strong> "
+        f"{typeset(_in_brackets(row.interval))}{parts}{_caveat(row)}{'<br>' + typeset(row.why) if why else ''}</p>"
     )
     return text + (dots(drawn, row.states) if drawn else "")
 
@@ -168,8 +170,23 @@ def dots(series: Series, states: Mapping[str, State]) -> str:
     )
 
 
+def typeset(text: str) -> str:
+    """Text of a claim as HTML, escaped: numbers with a minus, powers of ten with a raised exponent.
+
+    >>> typeset("-0.5 at L2 10^-1.5 & above")
+    '−0.5 at L2 10<sup>−1.5</sup> &amp; above'
+    """
+    return re.sub(r"10\^(−?[\d.]*\d)", r"10<sup>\1</sup>", escape(minus(text)))
+
+
 def _parts(row: Verdict) -> str:
-    return f"<br>{escape(row.parts)}" if row.parts else ""
+    return f"<br>{typeset(row.parts)}" if row.parts else ""
+
+
+def _folded(row: Verdict) -> str:
+    """The conditions behind their count: lists of names in three columns make a table that nobody reads."""
+    count, _, names = row.parts.partition(": ")
+    return f"<details><summary>{typeset(count)}</summary>{typeset(names)}</details>" if names else ""
 
 
 def _caveat(row: Verdict) -> str:

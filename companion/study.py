@@ -17,7 +17,7 @@ from IPython.display import HTML, Markdown
 
 from companion import claims, records, reports, sweeps, trials
 from companion.claims import Claim, Verdict
-from companion.reading import FOR_PAGE, glue
+from companion.reading import FOR_PAGE, glue, minus
 from companion.records import Cell, RecordError, Results
 from companion.trials import Trial
 from companion.workers import Processes
@@ -155,7 +155,7 @@ class Chapter:
         """What we make of the full-size record; at another scale the numbers are others, and nothing is said."""
         if self.scale != "paper":
             return Markdown("*What we make of this is said at paper scale.*")
-        return Markdown(text if isinstance(text, str) else text())
+        return Markdown(minus(text if isinstance(text, str) else text()))
 
     def origin(self) -> HTML:
         """Where the numbers come from, in a few sentences."""

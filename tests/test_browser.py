@@ -147,6 +147,22 @@ def test_figures_have_the_ground_of_the_page(html: Path, opened: Opened) -> None
 
 
 @needs_browser
+@pytest.mark.parametrize("name", ["book/primer", "notebooks/upstream_downstream"])
+def test_on_a_phone_every_number_stands_under_the_name_of_its_column(html: Path, opened: Opened, name: str) -> None:
+    page = opened.open(html / f"{name}.html")
+    page.set_viewport_size({"width": 390, "height": 900})
+    tables = page.locator("article table.cards").evaluate_all(
+        """tables => tables.map(table => [...table.rows].map(row =>
+            [...row.cells].map(cell => [cell.textContent.trim(), cell.dataset.label || ""])))"""
+    )
+    assert tables
+    for head, *rows in tables:
+        names = [text for text, _ in head]
+        for row in rows:
+            assert [label for _, label in row] == names
+
+
+@needs_browser
 def test_search_finds_a_word_and_leads_there(html: Path, opened: Opened) -> None:
     page = opened.open(html / f"{NAMES[0]}.html")
     page.locator(".search-button-field").first.click()

@@ -86,22 +86,24 @@ def as_page(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def status_markdown() -> list[str]:
     """For each chapter when and at which commit it was executed, how long it took, and with what."""
-    rows, details = [], []
-    for path in _chapters():
-        made = read_executed(path.read_text(encoding="utf-8")).metadata["modutils"]
-        where, chapter = made["provenance"], f"{{doc}}`/notebooks/{path.stem}`"
+    rows: list[tuple[str, ...]] = []
+    made_with: dict[tuple[str, str], list[str]] = {}
+    paths = {path.stem: path for path in _chapters()}
+    for name in scoreboard.in_chapter_order(list(paths)):
+        made = read_executed(paths[name].read_text(encoding="utf-8")).metadata["modutils"]
+        where, chapter = made["provenance"], f"{{doc}}`/notebooks/{name}`"
         commit, _, changes = where["commit"].partition(" with ")
         short = f"{commit[:7]} with {changes}" if changes else commit[:7]
-        rows.append((chapter, _text(where["date"]), f"{made['seconds']:.0f} s", _text(short)))
+        parameters = ", ".join(_code(f"{key} = {value!r}") for key, value in made["parameters"].items())
+        rows.append((chapter, _text(where["date"]), f"{made['seconds']:.0f} s", _text(short), parameters))
         versions = {"Python": where["python"]} | where["versions"]
-        details += [
-            "",
-            f"**{chapter}**",
-            f"- Device: {_text(where['device'])}",
-            f"- Parameters: {', '.join(_code(f'{name} = {value!r}') for name, value in made['parameters'].items())}",
-            f"- Versions: {_text(', '.join(f'{name} {version}' for name, version in versions.items()))}",
-        ]
-    return [*_table(("Chapter", "Executed", "Duration", "Commit"), rows), *details]
+        words = ", ".join(f"{key} {version}" for key, version in versions.items())
+        made_with.setdefault((where["device"], words), []).append(chapter)
+    lines = _table(("Chapter", "Executed", "Duration", "Commit", "Parameters"), rows)
+    for (device, versions_in_words), chapters in made_with.items():
+        whose = "All of them" if len(made_with) == 1 else ", ".join(chapters)
+        lines += ["", f"{whose}: on {_text(device)} with {_text(versions_in_words)}."]
+    return lines
 
 
 def record_markdown() -> list[str]:

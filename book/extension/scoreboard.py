@@ -111,14 +111,14 @@ def _row(place: int, row: Verdict, dataset: str, first: bool) -> str:
     if figure := figures().get(row.id):
         links = {"figure": f"../notebooks/{figure.chapter}.html#{figure.name}"} | links
     see = " ".join(f'<a href="{to}" aria-label="{text} of {escape(row.id)}">{text}</a>' for text, to in links.items())
-    interval = f"<br><small>{escape(row.interval)}</small>" if row.interval else ""
+    interval = f"<br><small>{reports.typeset(row.interval)}</small>" if row.interval else ""
     caveat = f"<br><small><em>{escape(row.caveat)}</em></small>" if row.caveat else ""
     return (
         f'<tr data-place="{place}" data-paper="{escape(row.paper)}" data-verdict="{VERDICTS.index(row.verdict)}" '
         f'data-dataset="{escape(dataset)}"{" data-first" if first else ""}>'
         f'<td><a href="#{anchor}"><strong>{escape(row.id)}</strong></a> {escape(row.statement)}</td>'
         f"<td>{escape(dataset)}</td><td>{reports.badge(row.verdict)}</td>"
-        f"<td>{escape(row.value)}{interval}{caveat}</td><td>{see}</td></tr>"
+        f"<td>{reports.typeset(row.value)}{interval}{caveat}</td><td>{see}</td></tr>"
     )
 
 

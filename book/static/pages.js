@@ -6,7 +6,7 @@ if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined
 
 document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll("article table.table")) {
-    const names = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent.trim());
+    const names = [...(table.tHead?.rows[0]?.cells ?? [])].map((cell) => cell.textContent.trim());
     if (names.length < 2) continue;
     table.classList.add("cards");
     // As blocks they would be no table to a screen reader.

@@ -34,6 +34,18 @@ def test_verdicts_side_by_side() -> None:
         reports.verdict_table({"a": [_verdict("B1")], "b": [_verdict("B2")]})
 
 
+def test_conditions_are_folded_behind_their_count_and_negative_numbers_have_a_minus() -> None:
+    row = replace(
+        _verdict("B1", "holds in part"), value="L2 10^-1.5: -0.3", conditions="1 of 2 conditions: above -1; open: b"
+    )
+    soup = BeautifulSoup(reports.verdict_table({"MNIST": [row]}), "html.parser")
+    assert soup.sup is not None and soup.sup.text == "−1.5"
+    assert "L2 10−1.5: −0.3" in soup.text
+    assert soup.details is not None and soup.details.text == "1 of 2 conditionsabove −1; open: b"
+    assert soup.summary is not None and soup.summary.text == "1 of 2 conditions"
+    assert "details" not in reports.verdict_table({"MNIST": [_verdict("B1")]})
+
+
 def test_one_claim_with_its_rule() -> None:
     soup = BeautifulSoup(reports.verdict_box({"MNIST": [_verdict("B1")]}, "B1"), "html.parser")
     assert "Rule: p < 0.01" in soup.text
