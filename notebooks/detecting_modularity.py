@@ -874,31 +874,19 @@ def entries(where, statistic, which):
     )
 
 
-def score_effects(where):
-    """Mean effects of the score by weights, group by group, as text."""
-    return ", ".join(
-        f"{evidence.NAMES[group]} {np.mean([one.effect('weights/global', 'score') for one in where.tested(*group)]):.3f}"
-        for group in evidence.GROUPS
-    )
-
-
 chapter.remark(
     lambda: (
         "**What we see.** In every group some lesions cost more than those of random sets, and no such sign is seen before training. On average over "
-        "sub-clusters the extra drop need not be above none in unpruned networks (M1). How much it is depends on where one looks. In the four hidden layers of "
-        "pruned networks a sub-cluster by weights costs, beyond a random set, "
+        "sub-clusters the extra drop need not be above none in unpruned networks (M1).\n\n"
+        "How much it is depends on the layer. In the four hidden layers of pruned networks a sub-cluster by weights costs, beyond a random set, "
         + "; ".join(f"{by_layer(where, 'plain', 'pruned')} points ({name})" for name, where in of.items())
-        + ". The last layer stands out. A cluster that holds an output holds most of what is left of the units that feed it, and a lesion takes these together, while a random set leaves each output most of its own. "
-        "In plain networks it is "
-        + "; ".join(
-            f"{by_layer(where, 'plain', 'trained')} ({name}, layers with sub-clusters)" for name, where in of.items()
-        )
-        + ". The score of feature visualisation has small p-values too, but its mean effect is a few percent, and not on the same side everywhere: "
-        + "; ".join(f"{score_effects(where)} ({name}; 1 is none)" for name, where in of.items())
-        + ". For partitions by activations it has them before training as well: units that go together can be "
-        "driven together, whatever they mean. Mean effects of the score there, untrained and trained: "
+        + ". The last layer stands out. A cluster that holds an output holds most of what is left of the units that feed it. A lesion takes these together, while a "
+        "random set leaves each output most of its own.\n\n"
+        "The score of feature visualisation has small p-values too. But its mean effect is a few percent, and not on the same side everywhere "
+        "([Figure dm-effects](#fig-dm-effects)). For partitions by activations it is there before training as well: "
         + "; ".join(f"{entries(where, 'score', 'activations/global')} ({name})" for name, where in of.items())
-        + ". Class by class the published range has large p-values, some near 1. That is no absence: with a p near 1 sub-clusters are *below* random sets, because "
+        + ", untrained and trained, where 1 is none. Units that go together can be driven together, whatever they mean.\n\n"
+        "Class by class the published range has large p-values, some near 1. That is no absence. With a p near 1 sub-clusters are *below* random sets, because "
         "the range is divided by a drop that is larger for them (see *What does the class-wise range measure?*, below)."
     )
 )

@@ -39,7 +39,6 @@ EDGES = 2  # by which a density may differ
 LESS = 0.15  # by which a rate may lie below the published one: five of 36
 CELL = 12  # networks for one depth of one task
 JUDGED = ("expected", "most favourable")
-WHICH = ", ".join(TIES)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -51,9 +50,14 @@ def count(found: Sequence[Found], verdict: str = "success", ties: str = "first")
 
 
 def three(found: Sequence[Found], verdict: str = "success") -> str:
-    """The rates by the three rules for ties, such as ``30, 31.5, 33 of 36``."""
+    """The rates by the three rules for ties, such as ``30, 31.5, 33 of 36``; one number where they are alike."""
     counts = [f"{round(evidence.rate(found, verdict, ties).mean * len(found), 1):g}" for ties in TIES]
-    return f"{', '.join(counts)} of {len(found)}"
+    return f"{counts[0] if len(set(counts)) == 1 else ', '.join(counts)} of {len(found)}"
+
+
+def _which(found: Sequence[Found]) -> str:
+    """Which counts those of `three` are."""
+    return f" ({', '.join(TIES)})" if "," in three(found) else ", whichever of tied runs counts"
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -87,7 +91,7 @@ def _exemplar(task: str) -> Callable[[Evidence], Finding]:
         )
         return finding(
             {f"{ties} rate as published": above(gap, -LESS) for ties, gap in gaps.items()},
-            f"{three(found)} networks show exactly the task's modules ({WHICH})",
+            f"{three(found)} networks show exactly the task's modules{_which(found)}",
             f"expected {evidence.rate(found, ties='expected').text('.2f')}",
             f"The first, by depth: {by_depth}. Minus published: {_gaps(gaps)}.",
         )
@@ -140,7 +144,7 @@ def _reused(of: Evidence) -> Finding:
             f"{ties} rates as published": every(*(above(gap, -LESS) for (rule, _), gap in gaps.items() if rule == ties))
             for ties in JUDGED
         },
-        f"strictly {three(found)} ({WHICH})",
+        f"strictly {three(found)}{_which(found)}",
         f"strictly, expected {evidence.rate(found, ties='expected').text('.2f')}",
         "Strictly, by depth: "
         + "; ".join(f"{layers} hidden {three(own)}" for layers, own in each.items())

@@ -346,6 +346,7 @@ def test_the_three_rules_for_ties() -> None:
     assert means == {"first": 1 / 3, "expected": 0.5, "most favourable": 2 / 3}
     assert evidence.rate([], ties="expected").n == 0
     assert claims.three(found) == "1, 1.5, 2 of 3"
+    assert claims.three(found[1:]) == "1 of 2"  # the same by each
     whole = evidence.share([1.0] * 35 + [0.0])
     assert whole == pytest.approx(tuple(statistics.share(35, 36)))
 
