@@ -39,10 +39,13 @@ def test_conditions_are_folded_behind_their_count_and_negative_numbers_have_a_mi
         _verdict("B1", "holds in part"), value="L2 10^-1.5: -0.3", conditions="1 of 2 conditions: above -1; open: b"
     )
     soup = BeautifulSoup(reports.verdict_table({"MNIST": [row]}), "html.parser")
-    assert soup.sup is not None and soup.sup.text == "−1.5"
+    assert soup.sup is not None
+    assert soup.sup.text == "−1.5"
     assert "L2 10−1.5: −0.3" in soup.text
-    assert soup.details is not None and soup.details.text == "1 of 2 conditionsabove −1; open: b"
-    assert soup.summary is not None and soup.summary.text == "1 of 2 conditions"
+    assert soup.details is not None
+    assert soup.details.text == "1 of 2 conditionsabove −1; open: b"
+    assert soup.summary is not None
+    assert soup.summary.text == "1 of 2 conditions"
     assert "details" not in reports.verdict_table({"MNIST": [_verdict("B1")]})
 
 
