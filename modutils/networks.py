@@ -16,6 +16,8 @@ from torch import nn
 from modutils import _check
 
 #: Activation functions by name, each a constructor of a module.
+#:
+#: :meta hide-value:
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.01),

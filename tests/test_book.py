@@ -200,6 +200,7 @@ def test_every_public_module_is_documented(html: Path) -> None:
     modules = {f"{package}.{path.stem}" for package in packages for path in (ROOT / package).glob("[!_]*.py")}
     headings = {tag.get_text().removesuffix("#") for tag in soup(html / "book" / "api.html").select("article h3")}
     assert headings == modules
+    assert "Alias for field" not in soup(html / "book" / "api.html").get_text()
 
 
 def test_every_verdict_is_on_the_scoreboard(html: Path) -> None:

@@ -419,6 +419,11 @@ def _accessible(app: Sphinx, page: str, template: str, context: dict[str, Any], 
             context["body"] = re.sub(wrong, right, context["body"])
 
 
+def _skip_fields(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out fields of named tuples, which have no docstring but "Alias for field number 0": the class has theirs."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the style sheet and the math script."""
     app.add_directive("status-table", StatusTable)
@@ -436,6 +441,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("build-finished", _copy_notebooks)
     app.connect("doctree-read", _figures_for_dark_pages, priority=400)  # before Sphinx collects images
     app.connect("autodoc-process-docstring", _own_footnotes)
+    app.connect("autodoc-skip-member", _skip_fields)
     app.connect("html-page-context", _accessible)
     app.add_css_file("book.css")
     app.add_js_file("pages.js", loading_method="defer")
