@@ -420,7 +420,7 @@ def _accessible(app: Sphinx, page: str, template: str, context: dict[str, Any], 
 
 
 def _skip_fields(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out fields of named tuples, which have no docstring but "Alias for field number 0": the class has theirs."""
+    """Leave out fields of named tuples, whose docstrings say "Alias for field number 0": the class explains them."""
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
