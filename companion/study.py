@@ -180,7 +180,8 @@ def glue_record(study: Study) -> None:
     """As :meth:`Chapter.glue`, at paper scale and for text alone: for what a chapter says before it computes."""
     results = study.results()
     dataset = next(cell.params["dataset"] for cell in results.cells if "dataset" in cell.params)
-    _glue(next(iter(study.judge(results=results).values())), label(dataset), caption=False)
+    (rows,) = study.judge(results=results, dataset=next(iter(study.evidence(results, "paper")))).values()
+    _glue(rows, label(dataset), caption=False)
 
 
 def _glue(rows: Sequence[Verdict], dataset: str, *, caption: bool) -> None:
