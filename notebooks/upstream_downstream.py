@@ -421,7 +421,7 @@ plt.show()
 # %%
 from companion.published import table
 from companion.study import open_chapter
-from studies.upstream_downstream import STUDY, beyond, drawing, evidence, length, runs
+from studies.upstream_downstream import STUDY, beyond, chooser, drawing, evidence, length, runs
 
 chapter = open_chapter(STUDY, scale, recompute=recompute, columns=1)
 record = chapter.results
@@ -555,6 +555,21 @@ chapter.remark(
     f"{across_now:.3f}, although the chance level is a little lower then, {chance_now:.3f}. So all agreement across the sides "
     "is learned, and it stays far below the agreement within a side."
 )
+
+# %% [markdown]
+# Choose two measures and see their modules, in the first hidden layer of one network. A line is a unit. Left and right it stands among the units of its
+# module, and its colour is its module on the left. Where two measures agree, a colour arrives in one piece. A prime marks the normalised form; grey
+# units are unused on the left.
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+strongest = main.places("dropout")[-1]
+partitions = {
+    f"dropout {main.settings[strongest].dropout:.1f}": main["labels"][0, strongest, 0],
+    "plain": main["labels"][0, main.plain, 0],
+    "untrained": main.fresh["labels"][0, 0],
+}
+measures = [drawing.NAMES[name] + "′" * (form == "normalised") for name, form in cells.MEASURES]
+HTML(chooser.partition_chooser(partitions, measures, first=(next(iter(partitions)), "covariance", "loss Hessian")))
 
 # %% [markdown]
 # Before one believes these numbers, two questions must be answered. How similar would unrelated partitions be? And how similar are two searches

@@ -163,6 +163,46 @@ def test_on_a_phone_every_number_stands_under_the_name_of_its_column(html: Path,
 
 
 @needs_browser
+def test_the_slider_prunes_with_the_keyboard(html: Path, opened: Opened) -> None:
+    page = opened.open(html / "notebooks" / "neural_sculpting.html")
+    box = page.locator(".pruning-slider")
+    drawn = "parts => parts.filter(part => part.style.visibility != 'hidden').length"
+
+    def edges() -> int:
+        shown = int(box.locator("line").evaluate_all(drawn))
+        said = re.search(r"(\d+) edges", box.locator("output").text_content() or "")
+        assert said is not None
+        assert shown == int(said[1])
+        return shown
+
+    dense = edges()
+    box.locator("input").press("ArrowRight")
+    after = edges()
+    box.locator("input").press("End")
+    assert edges() < after < dense
+    box.locator("input").press("Home")
+    assert edges() == dense
+
+
+@needs_browser
+def test_two_measures_are_chosen_and_drawn(html: Path, opened: Opened) -> None:
+    page = opened.open(html / "notebooks" / "upstream_downstream.html")
+    box = page.locator(".partition-chooser")
+    network, left, right = (box.locator("select").nth(place) for place in range(3))
+    heights = "lines => lines.map(line => [line.getAttribute('y1'), line.getAttribute('y2')])"
+    before = box.locator("line").evaluate_all(heights)
+    right.select_option("covariance")
+    left.select_option("covariance")
+    assert all(a == b for a, b in box.locator("line").evaluate_all(heights))  # the same, so no line goes elsewhere
+    assert "similarity 1.00" in (box.locator("output").text_content() or "")
+    right.select_option("loss Hessian")
+    assert box.locator("line").evaluate_all(heights) == before
+    network.select_option("untrained")
+    assert box.locator("line").evaluate_all(heights) != before
+    assert opened.said == []
+
+
+@needs_browser
 def test_search_finds_a_word_and_leads_there(html: Path, opened: Opened) -> None:
     page = opened.open(html / f"{NAMES[0]}.html")
     page.locator(".search-button-field").first.click()
