@@ -190,8 +190,8 @@ The same, with a wider network on colour images. The record says which images th
 figures.partitions(first)
 
 # %% [markdown]
-# In the table, a row is a partition. *Modules* are means over all modules of all networks, *random sets* are as large. The p values
-# of the modules are joined by Fisher's method; with 99 random sets each, none alone can be below 1/200. Larger losses and larger selectivity
+# In the table, a row is a partition. Numbers are means over all modules of all networks, beside those of *random* sets of as many channels. The p
+# values of the modules are joined by Fisher's method; with 99 random sets each, none alone can be below 1/200. Larger losses and larger selectivity
 # are better than chance, and so is smaller entropy. Nine partitions times three tests are 27 chances: only what is below
 # 0.05 / 27 = 0.002 stands for itself.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from companion import reports
 from companion.records import Record
 from modutils.plotting import COLORS, SEQUENTIAL, WIDTH, figure, heat_table
 from modutils.statistics import fisher, mean_interval
@@ -66,15 +67,19 @@ def table(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def shown(frame: pd.DataFrame) -> str:
-    """The table as HTML, which scrolls in itself where it is wider than the page."""
+    """The table as HTML, with a column for each test."""
+    tests = list(dict.fromkeys(test for test, _ in frame.columns if test))
 
-    def written(name: tuple[str, str]) -> Callable[[float], str]:
-        if name[1] == "p":
-            return lambda p: f"{p:.3f}" if p >= 0.0005 else "< 0.001"
-        return ("{:.2f}" if name[0].startswith("entropy") else "{:.1f}").format
+    def written(row: pd.Series, test: str) -> str:
+        form = ".2f" if test.startswith("entropy") else ".1f"
+        p = row[test, "p"]
+        numbers = f"{row[test, 'modules']:{form}} (random {row[test, 'random sets']:{form}})"
+        return f"{numbers}, p {f'= {p:.3f}' if p >= 0.0005 else '< 0.001'}"
 
-    html = frame.to_html(formatters=[written(name) for name in frame.columns], border=0)
-    return f'<div style="overflow-x: auto">{html}</div>'
+    rows = [
+        (name, f"{row['', 'number']:.1f}", *(written(row, test) for test in tests)) for name, row in frame.iterrows()
+    ]
+    return reports.table(("partition", "modules", *tests), rows)
 
 
 def beyond_chance(frame: pd.DataFrame, test: str) -> int:
