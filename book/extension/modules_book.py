@@ -86,7 +86,7 @@ def as_page(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def status_markdown() -> list[str]:
     """For each chapter when and at which commit it was executed, how long it took, and with what."""
-    rows: list[tuple[str, ...]] = []
+    rows, given = [], []
     made_with: dict[tuple[str, str], list[str]] = {}
     paths = {path.stem: path for path in _chapters()}
     for name in scoreboard.in_chapter_order(list(paths)):
@@ -95,11 +95,12 @@ def status_markdown() -> list[str]:
         commit, _, changes = where["commit"].partition(" with ")
         short = f"{commit[:7]} with {changes}" if changes else commit[:7]
         parameters = ", ".join(_code(f"{key} = {value!r}") for key, value in made["parameters"].items())
-        rows.append((chapter, _text(where["date"]), f"{made['seconds']:.0f} s", _text(short), parameters))
+        rows.append((chapter, _text(where["date"]), f"{made['seconds']:.0f} s", _text(short)))
+        given.append(f"- {chapter} with {parameters}")
         versions = {"Python": where["python"]} | where["versions"]
         words = ", ".join(f"{key} {version}" for key, version in versions.items())
         made_with.setdefault((where["device"], words), []).append(chapter)
-    lines = _table(("Chapter", "Executed", "Duration", "Commit", "Parameters"), rows)
+    lines = [*_table(("Chapter", "Executed", "Duration", "Commit"), rows), "", *given]
     for (device, versions_in_words), chapters in made_with.items():
         whose = "All of them" if len(made_with) == 1 else ", ".join(chapters)
         lines += ["", f"{whose}: on {_text(device)} with {_text(versions_in_words)}."]
