@@ -883,7 +883,7 @@ chapter.remark(
         + ". The last layer stands out. A cluster that holds an output holds most of what is left of the units that feed it. A lesion takes these together, while a "
         "random set leaves each output most of its own.\n\n"
         "The score of feature visualisation has small p-values too. But its mean effect is a few percent, and not on the same side everywhere "
-        "([Figure dm-effects](#fig-dm-effects)). For partitions by activations it is there before training as well: "
+        "([effects](#fig-dm-effects), above). For partitions by activations it is there before training as well: "
         + "; ".join(f"{entries(where, 'score', 'activations/global')} ({name})" for name, where in of.items())
         + ", untrained and trained, where 1 is none. Units that go together can be driven together, whatever they mean.\n\n"
         "Class by class the published range has large p-values, some near 1. That is no absence. With a p near 1 sub-clusters are *below* random sets, because "
