@@ -309,9 +309,9 @@ def _recorded(results: Results) -> list[tuple[Cell, Record]]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as an HTML table in the book's style; the texts are escaped."""
+    """Rows of text as an HTML table in the book's style; the texts are escaped, and have minus signs."""
     top = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{typeset(text)}</td>" for text in row) + "</tr>" for row in rows)
     thead = f"<thead><tr>{top}</tr></thead>" if head else ""
     return f'<table class="table">{thead}<tbody>{body}</tbody></table>'
 

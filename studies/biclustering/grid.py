@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -216,7 +215,6 @@ def effects(results: Results) -> str:
             names = [_LEVELS.get(levels[index], levels[index]) for index in (low, high)]
             ends = [f"{name} {values[:, index].mean():.3f}" for name, index in zip(names, (low, high), strict=True)]
             rows.append((measure, words, *ends, str(gap)))
-    rows = [tuple(re.sub(r"-(?=\d)", "−", text) for text in row) for row in rows]
     head = ("Measure", "Axis", "Lowest mean", "Highest mean", f"Difference, {len(blocks)} blocks or more")
     return reports.table(head, rows)
 
