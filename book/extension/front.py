@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from companion import records, study
 from companion.claims import VERDICTS, Verdict
+from companion.reading import minus
 
 #: How many claims have a verdict, in words; one only, in the second.
 COUNTED = dict(
@@ -156,8 +157,7 @@ def minutes(chapter: str) -> int:
 
 def plain(text: str) -> str:
     """As Markdown that shows just this text, with minus signs."""
-    text = re.sub(r"(?<![\w.−-])-(?=\d)", "−", text)
-    return re.sub(r"([\\`*_{}\[\]<>|$~^&!])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>|$~^&!])", r"\\\1", " ".join(minus(text).split()))
 
 
 def badge(row: Verdict) -> str:
