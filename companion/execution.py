@@ -26,6 +26,7 @@ import jupytext
 import nbformat
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -62,6 +63,21 @@ _check_notebook = fastjsonschema.compile(
 
 # Sockets of this machine alone need no encryption; without the second entry the kernel prints a warning about it.
 _KERNEL = {"ip": "127.0.0.1", "transport_encryption": "auto"}
+
+
+class _SavedAtTheEnd(NBClientEngine):
+    """Papermill's own engine, which else writes the notebook anew, with all its figures, twice for every cell."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **options: Any) -> None:
+        nb_man.output_path, path = None, nb_man.output_path
+        try:
+            super().execute_managed_notebook(nb_man, kernel_name, **options)
+        finally:
+            nb_man.output_path = path  # papermill goes on to write what there is, also of a run that failed
+
+
+papermill_engines.register("saved-at-the-end", _SavedAtTheEnd)
 
 
 def parameters_of(source: str | Path) -> dict[str, Any]:
@@ -135,6 +151,7 @@ def execute(
                 prepared,
                 executed,
                 parameters=injected,
+                engine_name="saved-at-the-end",
                 kernel_name="python3",
                 cwd=source.parent,
                 progress_bar=sys.stderr.isatty(),

@@ -28,13 +28,21 @@ collect_ignore = ["fifth_paper"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put slow tests first, so that no worker ends with one."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Put first what is slow, so that no worker ends with it, and last what would wait for another worker to build."""
+
+    def place(item: pytest.Item) -> int:
+        if item.get_closest_marker("slow") is not None:
+            return 0
+        if "html" not in getattr(item, "fixturenames", ()):
+            return 2
+        return 1 if item.path.name == "test_book.py" else 3  # the first builds the book
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Deal out chapters one by one, and other tests by file, so that a fixture is made once.
+    """Deal out chapters and pages in a browser one by one, and other tests by file, so that a fixture is made once.
 
     (``--dist loadgroup`` is meant for this, but xdist 3.8 cannot name groups with pytest 9.2.)
     """
@@ -43,7 +51,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return nodeid if file.endswith("test_notebooks.py") else file
+            return nodeid if file.endswith(("test_notebooks.py", "test_browser.py")) else file
 
     config.option.loadscopereorder = False
     return ByFile(config, log)
