@@ -646,9 +646,8 @@ grid.grid_of_tests(record)
 # %% jupyter={"source_hidden": true} tags=["remove-input"]
 say(r"""
 Which axis matters? The table compares, for four measures, the level of each axis with the lowest mean and the one with the
-highest. A *block* is one setting of the other axes with one seed; differences are paired within blocks, with 95 % intervals. Blocks
-share networks and data, and the two levels are picked from the data that they are compared on. So read the differences as a ranking of
-the axes, and their intervals not as those over seeds, of which there are {glue:text}`grid-seeds`.
+highest. Differences are paired within the settings of the other axes, and their 95 % intervals are over training seeds, of which there are
+{glue:text}`grid-seeds`. The two levels are picked from the data that they are compared on, so read the differences as a ranking of the axes.
 """)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}

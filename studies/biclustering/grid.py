@@ -189,34 +189,31 @@ _MEASURES: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
 def effects(results: Results) -> str:
     """How much each axis of the grid matters, as an HTML table.
 
-    For every measure and axis: the levels with the lowest and the highest mean, and their mean paired difference with a
-    95 % interval over blocks. A block is one setting of the other axes and one seed. Blocks share networks and data and
-    are not independent, so there is no p-value.
+    For every measure and axis: the levels with the lowest and the highest mean, and their difference, paired within the
+    settings of the other axes, as a mean over seeds with a 95 % interval over these. The two levels are picked from the
+    values that are compared, so there is no p-value.
     """
-    seeds = complete_seeds(results)
+    seeds = range(complete_seeds(results))
+    grid = [cell for cell in results.cells if cell.stage == "extend" and cell.params["seed"] in seeds]
     rows = []
     for measure, (path, minus) in _MEASURES.items():
         for axis, words in _AXES.items():
-            blocks: dict[tuple[Any, ...], dict[str, float]] = {}
-            for cell in results.cells:
-                params = dict(cell.params)
-                if cell.stage != "extend" or params["seed"] >= seeds:
-                    continue
-                (record,) = results.records("extend", **params)
+            found: dict[tuple[Any, int], list[float]] = {}
+            for cell in grid:
+                (record,) = results.records("extend", **cell.params)
                 value = _at(record.values, path) - (_at(record.values, minus) if minus else 0.0)
-                level = params.pop(axis)
-                blocks.setdefault(tuple(params.values()), {})[level] = value
-            levels = list(next(iter(blocks.values())))
-            if len(levels) < 2:
+                found.setdefault((cell.params[axis], cell.params["seed"]), []).append(value)
+            means = {
+                level: np.array([np.mean(found[level, seed]) for seed in seeds])
+                for level in dict.fromkeys(level for level, _ in found)
+            }
+            if len(means) < 2:
                 continue
-            values = np.array([[block[level] for level in levels] for block in blocks.values()])
-            low, high = values.mean(0).argmin(), values.mean(0).argmax()
-            gap = mean_interval(values[:, high] - values[:, low])
-            names = [_LEVELS.get(levels[index], levels[index]) for index in (low, high)]
-            ends = [f"{name} {values[:, index].mean():.3f}" for name, index in zip(names, (low, high), strict=True)]
-            rows.append((measure, words, *ends, str(gap)))
-    head = ("Measure", "Axis", "Lowest mean", "Highest mean", f"Difference, {len(blocks)} blocks or more")
-    return reports.table(head, rows)
+            low, high = (pick(means, key=lambda level: means[level].mean()) for pick in (min, max))
+            gap = mean_interval(means[high] - means[low])
+            ends = [f"{_LEVELS.get(level, level)} {means[level].mean():.3f}" for level in (low, high)]
+            rows.append((measure, words, *ends, f"{gap.mean:.3f} {gap.text('.3f')}"))
+    return reports.table(("Measure", "Axis", "Lowest mean", "Highest mean", "Difference"), rows)
 
 
 _LEVELS = DATASETS | ACTIVATIONS | {"cnn": "CNN", "mlp": "MLP", "act1": "first", "act2": "second", "act3": "third"}

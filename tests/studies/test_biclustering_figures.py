@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from companion import records
+from companion import records, reports
 from companion.records import RecordError, Results
+from companion.reports import DATASETS
 from conftest import laid_out
+from modutils.statistics import mean_interval
 from studies.biclustering import cells, grid
 
 SEEDS = 2
@@ -72,6 +75,22 @@ def test_layers_without_places_have_no_row_for_them(results: Results) -> None:
     assert names[2] == ["CNN, convolution 1", "CNN, convolution 2"]
     assert len(names[0]) == 6
     assert len(dots(made.axes[2], "relu", filled=True)) == 2
+
+
+def test_the_effect_of_an_axis_has_its_interval_over_seeds(results: Results) -> None:
+    (row,) = re.findall(r"<tr><td>share of entries above 0</td><td>data set</td>.*?</tr>", grid.effects(results))
+    means = {
+        dataset: [
+            np.mean([record.values["positive"] for _, record in results.recorded("extend", dataset=dataset, seed=seed)])
+            for seed in range(SEEDS)
+        ]
+        for dataset in ("mnist", "fashion-mnist")
+    }
+    low, high = sorted(means, key=lambda dataset: np.mean(means[dataset]))
+    gap = mean_interval(np.subtract(means[high], means[low]))
+    assert gap.n == SEEDS
+    assert reports.typeset(f"{gap.mean:.3f} {gap.text('.3f')}") in row
+    assert row.index(DATASETS[low]) < row.index(DATASETS[high])
 
 
 def test_an_incomplete_grid_is_refused(results: Results, tmp_path: Path) -> None:
