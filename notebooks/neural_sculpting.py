@@ -605,7 +605,7 @@ def reached(one):
 
 sparse, dense_runs = ([one for one in reduced if (one.density < 0.02) == side] for side in (True, False))
 chapter.remark(
-    f"But the first layer reads the digits apart whatever the depth: one-sidedness is {span([one.one_sidedness for one in digits])}, where shuffled masks give "
+    f"But the first layer reads the digits apart whatever the depth: one-sidedness is {span([one.one_sidedness for one in digits])} (median {np.median([one.one_sidedness for one in digits]):.2f}), where shuffled masks give "
     f"{np.mean([one.null.mean() for one in digits]):.2f}. Why does detection not see it in shallow networks? With two hidden layers a pixel reaches {reached(first[0])}. So pixels of both digits "
     f"look alike but for a few places. In the smaller networks everything depends on how far a run got: of {len(reduced)} runs {len(sparse)} were pruned below 2 % of the edges, and there "
     f"one-sidedness is {span([one.one_sidedness for one in sparse])}; in the others it is {span([one.one_sidedness for one in dense_runs])}. A single run often gets stuck early, which is why "

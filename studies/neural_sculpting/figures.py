@@ -343,7 +343,8 @@ def sides_by_density(small: Sequence[Digits], large: Sequence[Digits]) -> Figure
 
 @figure
 def left_shares(found: Sequence[Digits]) -> Figure:
-    """How one-sided the first hidden layer reads: a dot a unit, a row a network, and the mean beside its null."""
+    """How one-sided the first hidden layer reads: a row a network, a dot a unit; their mean and its null."""
+    found = sorted(found, key=lambda one: (one.layers, one.seed))
     made, (ax, test) = plt.subplots(1, 2, figsize=(WIDTH, 0.9 + 0.34 * len(found)), width_ratios=(1.5, 1), sharey=True)
     generator = np.random.default_rng(0)
     for row, one in enumerate(found):
@@ -356,7 +357,7 @@ def left_shares(found: Sequence[Digits]) -> Figure:
         name_rows(each, [f"{one.layers} hidden, seed {one.seed}" for one in found])
     ax.axvline(0.5, color=GREY, linewidth=1, linestyle="--", zorder=0)
     ax.set(xlabel="share of a unit's edges\nfrom the left digit", xlim=(-0.03, 1.03))
-    test.set(xlabel="one-sidedness\n(0 mixed, 1 pure)", xlim=(0, 1))
+    test.set(xlabel="one-sidedness\n(0 mixed, 1 pure)", xlim=(0, 1.03))
     letters([ax, test])
     return note(
         made,
