@@ -25,7 +25,9 @@ class Verification(NamedTuple):
     ``same_setting`` says whether versions and processor are those of the record: then a recomputed number must be equal
     to 1e-4 of its size. On another machine rounding differs, a trained network is another draw, and it is enough that a
     value lies where the replicates (the cells that differ in ``seed`` alone) lie. What does not depend on training, as
-    the study says, must be equal to 1e-4 everywhere. Names of values that are not as recorded stand in ``broken`` if
+    the study says, must be equal to 1e-4 everywhere, but for one entry of an array in ten: elsewhere an image whose two
+    largest logits are equal to rounding falls into the other class, and of tables of thousands of counts a few move.
+    Names of values that are not as recorded stand in ``broken`` if
     they had to be equal, in ``outside`` if they had to lie near the replicates, and in ``unjudged`` if there are fewer
     than four of these: the range of two draws, and once more its width on both sides, leaves out a third of all others.
     """
@@ -64,6 +66,9 @@ class Verification(NamedTuple):
 
 #: Replicates that are needed to say where a further draw should lie.
 _JUDGED = 4
+#: Share of the entries of an array that another processor's rounding may move, though nothing was trained. Of tables of
+#: untrained networks 1 to 6 % were seen to.
+_RARE = 0.1
 _NUMBERS = set("biuf")
 
 
@@ -163,8 +168,9 @@ def _compare(cell: Cell, cells: Sequence[Cell], folder: Path, scratch: Path) -> 
         strict = same_setting or not records.depends_on_training(cell, name)
         text = any(isinstance(values.get(name), str) for values in (before, after))
         if name in before and name in after:
-            fits, difference = _is_equal(np.asarray(before[name]), np.asarray(after[name]))
+            moved, difference = _moved(np.asarray(before[name]), np.asarray(after[name]))
             largest = max(largest, difference)
+            fits = moved <= (_RARE if strict and not same_setting else 0)
             if not fits and judged and not strict and not text:
                 fits = _is_like(before[name], after[name], [one[name] for one in alike if name in one])
             if fits:
@@ -200,16 +206,16 @@ def _leaves(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, values
 
 
-def _is_equal(before: np.ndarray, after: np.ndarray) -> tuple[bool, float]:
-    """Whether every entry is within 1e-4 of its size, or both are NaN; and the largest relative difference.
+def _moved(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """Share of entries that are not within 1e-4 of their size, nor both NaN; and the largest relative difference.
 
     Numbers that are kept in half precision may differ by four of its steps instead.
     """
     if {before.dtype.kind, after.dtype.kind} - _NUMBERS:
         equal = before.dtype.kind == after.dtype.kind and np.array_equal(before, after)
-        return equal, 0.0 if equal else math.inf
+        return (0.0, 0.0) if equal else (1.0, math.inf)
     if before.shape != after.shape:
-        return False, math.inf
+        return 1.0, math.inf
     a, b = before.astype(float), after.astype(float)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
@@ -217,7 +223,7 @@ def _is_equal(before: np.ndarray, after: np.ndarray) -> tuple[bool, float]:
         difference = np.where(same, 0.0, np.nan_to_num(np.abs(a - b) / size, nan=math.inf))
     steps = [np.finfo(each.dtype).eps for each in (before, after) if each.dtype.kind == "f"]
     allowed = max(1e-4, 4 * float(max(steps, default=0)))
-    return bool((difference <= allowed).all()), float(difference.max(initial=0.0))
+    return float((difference > allowed).sum()) / max(difference.size, 1), float(difference.max(initial=0.0))
 
 
 def _is_like(before: Any, after: Any, others: Sequence[Any]) -> bool:

@@ -35,7 +35,8 @@ def trained(*, seed):
     """As if a network was trained, but for the names that begin with data."""
     return {"accuracy": 0.9 + seed / 100, "name": "text", "nothing": np.array([np.nan, 1.0]),
             "array": np.arange(5.0) + seed,
-            "data": {"mean": 0.125, "array": np.arange(3.0), "nothing": np.array([np.nan, 1.0])}}
+            "data": {"mean": 0.125, "array": np.arange(3.0), "nothing": np.array([np.nan, 1.0]),
+                     "table": np.ones((4, 5))}}
 
 def slow(*, seconds, log, seed):
     with open(log, "a") as file:

@@ -121,6 +121,15 @@ def test_rounding_is_no_difference_and_more_is(seeds: int, factor: float, fits: 
     assert found.largest_difference == pytest.approx(1 - 1 / factor, abs=1e-12)
 
 
+@pytest.mark.parametrize(("entries", "fits"), [(2, True), (3, False)])
+def test_elsewhere_rounding_may_move_one_entry_in_ten(entries: int, fits: bool, tmp_path: Path) -> None:
+    def change(values: dict[str, Any]) -> None:
+        values["data"]["table"] = values["data"]["table"] + (np.arange(20) < entries).reshape(4, 5)
+
+    assert _changed(tmp_path, 1, change, here=False).broken == (() if fits else ("data.table",))
+    assert _changed(tmp_path / "here", 1, change, here=True).broken == ("data.table",)
+
+
 @pytest.mark.parametrize(("moved", "fits"), [(0.98, True), (0.85, True), (1.0, False), (0.8, False)])
 def test_a_draw_may_lie_near_the_replicates(moved: float, fits: bool, tmp_path: Path) -> None:
     """The others are 0.90 (recomputed) and 0.91 to 0.93 (recorded): their range, and twice its width on both sides."""
