@@ -27,9 +27,9 @@ class Verification(NamedTuple):
     value lies where the replicates (the cells that differ in ``seed`` alone) lie. What does not depend on training, as
     the study says, must be equal to 1e-4 everywhere, but for one entry of an array in ten: elsewhere an image whose two
     largest logits are equal to rounding falls into the other class, and of tables of thousands of counts a few move.
-    Names of values that are not as recorded stand in ``broken`` if
-    they had to be equal, in ``outside`` if they had to lie near the replicates, and in ``unjudged`` if there are fewer
-    than four of these: the range of two draws, and once more its width on both sides, leaves out a third of all others.
+    Names of values that are not as recorded stand in ``broken`` if they had to be equal, in ``outside`` if they had to
+    lie near the replicates, and in ``unjudged`` if there are fewer than four of these: the range of two draws, and once
+    more its width on both sides, leaves out a third of all others.
     """
 
     cell: Cell
