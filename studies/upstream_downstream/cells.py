@@ -494,7 +494,7 @@ FOLLOW: dict[str, Any] = FIXED | {"grid": "followed", "epochs": 500}
 DEEP: dict[str, Any] = FIXED | {"hidden": "64-64-64-64-64", "grid": "final code"}
 WIDE: dict[str, Any] = FIXED | {"hidden": "256-256", "grid": "final code", "epochs": 30}
 QUICK: dict[str, Any] = FIXED | {"hidden": "24-24", "grid": "quick"}
-QUICK_EARLY: dict[str, Any] = QUICK | {"regime": "early stopping", "epochs": 100}
+QUICK_EARLY: dict[str, Any] = QUICK | {"grid": "quick followed", "regime": "early stopping", "epochs": 100}
 QUICK_FOLLOW: dict[str, Any] = QUICK | {"grid": "quick followed"}
 
 
